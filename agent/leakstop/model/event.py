@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: MIT
+"""What a sensor saw. Events are all that the engine ever learns of the world.
+
+An event holds no secret value: the sensor masks command lines and names before it builds
+one, and says with ``SecretHit`` which secret was found and in which encoding. So the
+journal (one event a line) and everything derived from it cannot leak.
+
+``ts_ns`` is the boot clock in nanoseconds; ``pid`` is a thread group id in the initial
+pid namespace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from leakstop.model.flow import Transport
+from leakstop.model.verdict import Action, Carriage, Mode, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SecretHit:
+    """A known secret was found in something."""
+
+    secret: str
+    """The secret's name."""
+    encoding: str
+    """How it was written: ``raw``, ``base64``, ``base64url``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The guard is in force. The first event of every journal."""
+
+    ts_ns: int
+    wall_s: float
+    """Wall clock at ``ts_ns``, seconds since the epoch: the anchor for printed times."""
+    sensor: str
+    """``kernel`` or ``portable``."""
+    mode: Mode
+    scope: str
+    """What is guarded: ``command``, ``machine`` or ``cgroup``."""
+    policy_digest: str
+    secrets: tuple[str, ...]
+    """Names of the secrets that are watched."""
+    worker_pid: int = 0
+    """The runner's worker, whose direct children are steps; 0 if there is none."""
+    notes: tuple[str, ...] = ()
+    """What this guard cannot see, in whole sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSeen:
+    """A process that was already running when the guard started."""
+
+    ts_ns: int
+    pid: int
+    ppid: int
+    exe: str
+    argv: tuple[str, ...]
+    start_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A process was made."""
+
+    ts_ns: int
+    pid: int
+    ppid: int
+    start_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """A process became another program."""
+
+    ts_ns: int
+    pid: int
+    ppid: int
+    uid: int
+    exe: str
+    argv: tuple[str, ...]
+    """Secrets masked."""
+    argv_bytes: int
+    """Length of the whole argument area."""
+    truncated: bool
+    """``argv`` is not whole; the kernel's scan was, unless ``unscanned`` says otherwise."""
+    hits: tuple[SecretHit, ...] = ()
+    unscanned: bool = False
+    """A part of the arguments could not be read in the kernel."""
+    start_ns: int = 0
+    cgroup: int = 0
+    """cgroup v2 id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A process ended."""
+
+    ts_ns: int
+    pid: int
+    code: int
+    """Exit status as wait(2) encodes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSeen:
+    """A direct child of the runner's worker began a step."""
+
+    ts_ns: int
+    pid: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A DNS question."""
+
+    ts_ns: int
+    pid: int
+    name: str
+    """Lower case, no trailing dot, secrets masked."""
+    qtype: str
+    """``A``, ``AAAA``, ``TXT`` … or ``TYPE65``."""
+    resolver: str
+    policy: Action
+    applied: Action
+    reason: Reason
+    carriage: Carriage = Carriage.NONE
+    hits: tuple[SecretHit, ...] = ()
+    """Secrets in the name itself, or carried by the process that asks."""
+    in_name: bool = False
+    """``hits`` were found in the name (else on the command line of the asker)."""
+    killed: bool = False
+    """The kernel killed the process; otherwise the agent has to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The trusted resolver answered a question that was asked."""
+
+    ts_ns: int
+    name: str
+    """The name that was asked."""
+    addresses: tuple[str, ...]
+    ttl_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """A process tried to reach an address: a connect, or a send without one."""
+
+    ts_ns: int
+    pid: int
+    transport: Transport
+    ip: str
+    port: int
+    via: str
+    """``connect``, ``send`` or ``socket``."""
+    policy: Action
+    applied: Action
+    reason: Reason
+    carriage: Carriage = Carriage.NONE
+    hits: tuple[SecretHit, ...] = ()
+    """Secrets that the process has on its command line."""
+    killed: bool = False
+    """The kernel killed the process; otherwise the agent has to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something was not seen."""
+
+    ts_ns: int
+    where: str
+    """Which counter, e.g. ``events`` or ``scratch``."""
+    count: int
+    """How many since the last ``Loss`` of this counter."""
+
+    @property
+    def missed(self) -> bool:
+        """Whether something went unseen; else it was refused instead."""
+        return self.where not in ("addresses", "answers", "marks")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The agent was away; the kernel went on deciding."""
+
+    ts_ns: int
+    since_ns: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The guard was taken down in order. A journal without it means that the agent died."""
+
+    ts_ns: int
+
+
+Event = Union[
+    Started, ProcessSeen, Fork, Exec, Exit, StepSeen, Question, Answer, Connect, Loss, Gap, Finished
+]

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""The outcome of one guarded job: what every renderer is given, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from leakstop.errors import ExitCode
+from leakstop.model.finding import Finding
+from leakstop.model.flow import Transport
+from leakstop.model.process import ProcessView
+from leakstop.model.verdict import Action, Leak, Mode, Reason, RuleRef
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was seen, and what was not."""
+
+    sensor: str
+    """``kernel`` or ``portable``."""
+    complete: bool
+    """The agent was there from start to finish and lost nothing."""
+    lost_events: int
+    notes: tuple[str, ...] = ()
+    """What could not be seen, in whole sentences."""
+    agent_died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRecord:
+    """All tries of one program in one step towards one destination, counted."""
+
+    host: str
+    """The name that led there, or empty for a bare address."""
+    ip: str
+    """The (first) address; empty for a name that was asked for and denied or never used."""
+    port: int
+    protocol: Transport
+    process: ProcessView
+    step: str
+    policy_verdict: Action
+    applied: Action
+    reason: Reason
+    rule: RuleRef | None
+    count: int
+    first_ns: int
+    quiet: bool = False
+    service: bool = False
+    """Wanted by a service of the machine, which is not the job's: listed, never red."""
+    secrets: tuple[str, ...] = ()
+    """Names of secrets that this program had on its command line (noted, not stopped)."""
+    sink: bool = False
+    """Anyone can store data there."""
+
+    @property
+    def destination(self) -> str:
+        """``host:port``, or the bare name for a question that was denied."""
+        place = self.host or (f"[{self.ip}]" if ":" in self.ip else self.ip)
+        return f"{place}:{self.port}" if self.port else place
+
+
+@dataclass(frozen=True, slots=True)
+class SecretView:
+    """A watched secret, without its value."""
+
+    name: str
+    home: tuple[str, ...]
+    """Where it may go, as written; ``("nowhere",)``; empty when it is unplaced."""
+    kind: str
+    """The format that was recognised, e.g. ``npm token``, or empty."""
+    revoke: str
+    """The provider's page for revoking it, or empty."""
+    placed_by: str = ""
+    """``policy``, ``format`` or empty."""
+    short_lived: bool = False
+    """Expires with the job (the job's own token)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """The policy that was in force."""
+
+    digest: str
+    sources: tuple[str, ...]
+    """Files and inputs it was made of, e.g. ``.github/leakstop.yml``."""
+    canonical: Mapping[str, object] = field(default_factory=dict)
+    """The merged policy with resolved indexes: what a replay needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Where this ran. Empty strings outside a workflow."""
+
+    name: str = ""
+    workflow: str = ""
+    """File name of the workflow, e.g. ``release.yml``."""
+    repository: str = ""
+    sha: str = ""
+    run_id: str = ""
+    action_ref: str = ""
+    """How the workflow names this action, e.g. ``OWNER/leakstop@v1``."""
+    event: str = ""
+    fork: bool = False
+    """The run comes from a fork's pull request."""
+    unguarded: tuple[str, ...] = ()
+    """Other jobs of this workflow without the guard, where that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that is said about a job."""
+
+    verdict: str
+    """``pass`` or ``fail``."""
+    exit_code: ExitCode
+    mode: Mode
+    leak: Leak
+    policy: PolicyView
+    coverage: Coverage
+    findings: tuple[Finding, ...]
+    """Most severe first, then in order of time."""
+    flows: tuple[FlowRecord, ...]
+    """In order of first sight."""
+    secrets: tuple[SecretView, ...]
+    job: Job
+    started_s: float
+    """Wall clock, seconds since the epoch."""
+    finished_s: float
+    version: str
+    """Of Leakstop."""
+    offset_ns: int = 0
+    """Boot-clock nanoseconds at ``started_s``: converts ``ts_ns`` to wall time."""
+
+    def wall_s(self, ts_ns: int) -> float:
+        """Wall-clock seconds of a boot-clock time stamp."""
+        return self.started_s + (ts_ns - self.offset_ns) / 1e9
