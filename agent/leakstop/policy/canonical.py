@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: MIT
+"""A policy as canonical JSON with a digest: the only form that the root process reads.
+
+Canonical means that a policy has exactly one text: UTF-8, keys sorted, no blanks. So the
+digest names a policy and not a spelling of it, and a text that says anything twice or
+anything unknown is refused. Rules that follow each other and differ only in their place
+stand in one group, which keeps 50,000 of them small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from itertools import groupby
+from typing import Any, TypeVar
+
+from leakstop.errors import PolicyError
+from leakstop.model.finding import Severity
+from leakstop.model.verdict import Action, Leak, Mode, RuleRef
+from leakstop.policy.match import plain_network
+from leakstop.policy.rules import (
+    AddressPlace,
+    Home,
+    IPNetwork,
+    NamePlace,
+    Place,
+    Policy,
+    PortRange,
+    Protocol,
+    Reach,
+    Rule,
+)
+
+FORMAT = 1
+"""Changes whenever an older reader could misunderstand the text."""
+
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
+_PREFIXES = ((Reach.DEEP, "**."), (Reach.ONE, "*."), (Reach.EXACT, ""))
+_PORTLESS = frozenset({Protocol.ICMP, Protocol.DNS, Protocol.ANY})
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+
+
+def to_canonical(policy: Policy) -> bytes:
+    """Write ``policy``, with its digest.
+
+    Raises:
+        PolicyError: a text in it, such as the name of a file, is not UTF-8.
+    """
+    return _dump(to_document(policy))
+
+
+def to_document(policy: Policy) -> dict[str, Any]:
+    """Turn ``policy`` into JSON values, with the digest of what it says *now*.
+
+    A policy may have been changed since it got its digest: to audit mode, where the machine
+    can only observe.
+    """
+    body = _body(policy)
+    return {**body, "digest": _digest(body)}
+
+
+def with_digest(policy: Policy) -> Policy:
+    """Give ``policy`` the digest over everything else in it."""
+    return replace(policy, digest=_digest(_body(policy)))
+
+
+def from_canonical(data: bytes) -> Policy:
+    """Read what ``to_canonical`` wrote.
+
+    Raises:
+        PolicyError: it is not canonical, its digest is another one, or it is no policy.
+    """
+    try:
+        document = json.loads(data)
+        canonical = _dump(document) == data
+    except (ValueError, RecursionError) as error:
+        raise _refused("it is not JSON") from error
+    if not canonical:
+        raise _refused("it is not in canonical form")
+    return from_document(document)
+
+
+def from_document(document: object) -> Policy:
+    """Read what ``to_document`` made.
+
+    Raises:
+        PolicyError: its digest is another one, or it is no policy.
+    """
+    fields = _Fields(document, "policy")
+    digest = fields.take("digest", str)
+    found = _digest(fields.rest())
+    if fields.take("format", int) != FORMAT:
+        raise _refused(f"its format is not {FORMAT}")
+    if found != digest:
+        raise _refused("its digest is not that of its content")
+    policy = Policy(
+        mode=fields.choice("mode", Mode),
+        leak=fields.choice("leak", Leak),
+        fail_on=fields.choice("fail_on", Severity),
+        on_unsupported=fields.word("on_unsupported", ("", "fail", "audit")),
+        rules=_rules(fields.take("rules", list)),
+        homes={name: _home(home) for name, home in fields.take("homes", dict).items()},
+        sinks=_rules(fields.take("sinks", list)),
+        sources=_texts(fields.take("sources", list)),
+        digest=digest,
+    )
+    fields.end()
+    if any(rule.action is Action.ALLOW and rule.protocol is Protocol.ANY for rule in policy.rules):
+        raise _refused("an allow without a protocol")
+    return policy
+
+
+def rules_to_document(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    """Turn rules that belong to no policy, such as a preset's, into JSON values."""
+    return _groups(rules)
+
+
+def rules_from_document(document: object) -> tuple[Rule, ...]:
+    """Read what ``rules_to_document`` made.
+
+    Raises:
+        PolicyError: it holds something else than rules.
+    """
+    if not isinstance(document, list):
+        raise _refused("rules that are no list")
+    return _rules(document)
+
+
+# ---- writing ----
+
+
+def _dump(document: object) -> bytes:
+    text = json.dumps(
+        document, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        # Names of files may be any bytes; Python carries them as lone surrogates.
+        raise PolicyError(
+            "a text in the policy is not UTF-8",
+            why=f"it has {error.object[error.start]!a} in it",
+            fix="rename the file, or correct the text",
+        ) from error
+
+
+def _digest(body: object) -> str:
+    return "sha256:" + hashlib.sha256(_dump(body)).hexdigest()
+
+
+def _body(policy: Policy) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "mode": policy.mode.value,
+        "leak": policy.leak.value,
+        "fail_on": policy.fail_on.value,
+        "on_unsupported": policy.on_unsupported,
+        "rules": _groups(policy.rules),
+        "homes": {
+            name: {
+                "nowhere": home.nowhere,
+                "text": list(home.text),
+                "placed_by": home.placed_by,
+                "rules": _groups(home.rules),
+            }
+            for name, home in policy.homes.items()
+        },
+        "sinks": _groups(policy.sinks),
+        "sources": list(policy.sources),
+    }
+
+
+def _groups(rules: Iterable[Rule]) -> list[dict[str, Any]]:
+    return [_group(key, group) for key, group in groupby(rules, key=_common)]
+
+
+def _common(rule: Rule) -> tuple[object, ...]:
+    """What the rules of a group have in common: everything but place, line and text."""
+    named = isinstance(rule.place, NamePlace)
+    ref = rule.ref
+    return rule.action, rule.protocol, rule.ports, rule.quiet, rule.why, ref.source, ref.via, named
+
+
+def _group(key: tuple[Any, ...], rules: Iterable[Rule]) -> dict[str, Any]:
+    action, protocol, ports, quiet, why, source, via, named = key
+    return {
+        "action": action.value,
+        "protocol": protocol.value,
+        "ports": [[each.first, each.last] for each in ports],
+        "quiet": quiet,
+        "why": why,
+        "source": source,
+        "via": via,
+        "names" if named else "addresses": [
+            [str(rule.place), rule.ref.line, rule.ref.text] for rule in rules
+        ],
+    }
+
+
+# ---- reading ----
+
+
+def _home(document: object) -> Home:
+    fields = _Fields(document, "home")
+    home = Home(
+        nowhere=fields.take("nowhere", bool),
+        rules=_rules(fields.take("rules", list)),
+        text=_texts(fields.take("text", list)),
+        placed_by=fields.word("placed_by", ("policy", "input", "format")),
+    )
+    fields.end()
+    if home.nowhere and home.rules:
+        raise _refused("a home that is nowhere and somewhere")
+    return home
+
+
+def _rules(groups: list[object]) -> tuple[Rule, ...]:
+    return tuple(rule for group in groups for rule in _group_rules(group))
+
+
+def _group_rules(document: object) -> Iterator[Rule]:
+    fields = _Fields(document, "rule")
+    action = fields.choice("action", Action)
+    protocol = fields.choice("protocol", Protocol)
+    ports = tuple(_port_range(each) for each in fields.take("ports", list))
+    quiet, why = fields.take("quiet", bool), fields.take("why", str)
+    source, via = fields.take("source", str), fields.take("via", str)
+    named = fields.has("names")
+    items = fields.take("names" if named else "addresses", list)
+    fields.end()
+    if bool(ports) == (protocol in _PORTLESS):
+        raise _refused(f"`{protocol.value}` {'with' if ports else 'without'} ports")
+    read: Callable[[str], Place] = _name if named else _address
+    for item in items:
+        place, line, text = _entry(item)
+        ref = RuleRef(text, source, line, via)
+        yield Rule(action, read(place), protocol, ports, ref, quiet, why)
+
+
+def _entry(item: object) -> tuple[str, int, str]:
+    match item:
+        # `int()` would let JSON's `true` through.
+        case [str(place), line, str(text)] if type(line) is int and line >= 0:
+            return place, line, text
+    raise _refused("a rule without its place, line and text")
+
+
+def _port_range(document: object) -> PortRange:
+    if not isinstance(document, list) or [type(port) for port in document] != [int, int]:
+        raise _refused("a range of ports that is not two numbers")
+    first, last = document
+    if not 1 <= first <= last <= 65535:
+        raise _refused(f"no range of ports: {first}-{last}")
+    return PortRange(first, last)
+
+
+def _name(text: str) -> NamePlace:
+    for reach, prefix in _PREFIXES:
+        if text.startswith(prefix):
+            name = text[len(prefix) :]
+            if not _NAME.fullmatch(name):
+                break
+            return NamePlace(name, reach)
+    raise _refused(f"no name: {text!r}")
+
+
+def _address(text: str) -> AddressPlace:
+    try:
+        network: IPNetwork = IPv6Network(text) if ":" in text else IPv4Network(text)
+    except ValueError as error:
+        raise _refused(f"no address: {text!r}") from error
+    place = AddressPlace(network)
+    if str(place) != text or "%" in text or plain_network(network) is not network:
+        raise _refused(f"an address not in its one form: {text!r}")
+    return place
+
+
+def _texts(items: list[object]) -> tuple[str, ...]:
+    texts = tuple(item for item in items if isinstance(item, str))
+    if len(texts) != len(items):
+        raise _refused("a list with something else than text in it")
+    return texts
+
+
+class _Fields:
+    """The fields of a JSON object, each of which must be taken exactly once."""
+
+    def __init__(self, document: object, what: str) -> None:
+        if not isinstance(document, dict):
+            raise _refused(f"a {what} that is no object")
+        self._left = dict(document)
+        self._what = what
+
+    def has(self, name: str) -> bool:
+        return name in self._left
+
+    def rest(self) -> dict[str, Any]:
+        """What was not taken yet."""
+        return self._left
+
+    def take(self, name: str, kind: type[T]) -> T:
+        """Take a field of exactly this type: JSON's ``true`` is no number."""
+        value = self._left.pop(name, None)
+        if type(value) is not kind:
+            raise _refused(f"`{name}` of a {self._what} is missing or of the wrong type")
+        return value
+
+    def word(self, name: str, words: Iterable[str]) -> str:
+        """Take a field that is one of ``words``."""
+        value = self.take(name, str)
+        if value not in words:
+            raise _refused(f"`{name}` of a {self._what} is {value!r}")
+        return value
+
+    def choice(self, name: str, kind: type[E]) -> E:
+        """Take a field that is the value of a member of ``kind``."""
+        return kind(self.word(name, [member.value for member in kind]))
+
+    def end(self) -> None:
+        """Refuse what nobody took."""
+        if self._left:
+            raise _refused(f"unknown field `{min(self._left)}` of a {self._what}")
+
+
+def _refused(what: str) -> PolicyError:
+    return PolicyError(
+        f"the compiled policy is refused: {what}",
+        why="it was changed on its way, or another version of Leakstop wrote it",
+        fix="compile it again with this version",
+    )
+
+
+__all__ = [
+    "FORMAT",
+    "from_canonical",
+    "from_document",
+    "rules_from_document",
+    "rules_to_document",
+    "to_canonical",
+    "to_document",
+    "with_digest",
+]

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""What a policy means. ``decide`` is the reference; the kernel's tables are a compilation of it.
+
+The order is the whole semantics: a deny that matches, then an allow that matches, then the
+mode. No priority, no first match, no negation. Written to be read; ``tables`` is the fast
+form of the same thing, and a property test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Union
+
+from leakstop.model.flow import Flow, Transport
+from leakstop.model.verdict import Action, Mode, Reason, Verdict
+from leakstop.policy.rules import IPNetwork, NamePlace, Place, Policy, Protocol, Reach, Rule
+
+IPAddress = Union[IPv4Address, IPv6Address]
+
+LOOPBACK: tuple[IPNetwork, ...] = (
+    IPv4Network("127.0.0.0/8"),
+    IPv6Network("::1/128"),
+    # Linux takes a connect to the unspecified address as one to itself: `curl 0.0.0.0:8000`.
+    IPv4Network("0.0.0.0/32"),
+    IPv6Network("::/128"),
+)
+"""Addresses that are this machine on every machine."""
+
+TCP_PROTOCOLS = frozenset({Protocol.TLS, Protocol.HTTP, Protocol.TCP})
+"""One thing to the kernel: the name inside the stream is not looked at in this release."""
+
+_MAPPED_BITS = 96
+
+
+def decide(policy: Policy, flow: Flow, *, local: Sequence[IPNetwork] = ()) -> Verdict:
+    """Judge one flow.
+
+    ``local`` are the networks that do not leave this machine, besides loopback. A local
+    address is allowed unless a deny rule names that *address*: whoever answers for a name
+    could otherwise close a port of this machine by resolving the name to it (resolvers that
+    sink advertising answer with 127.0.0.1 or 0.0.0.0).
+
+    Raises:
+        ValueError: ``flow.ip`` is neither empty nor an address.
+    """
+    return judge(policy, flow, local=local)[0]
+
+
+def judge(
+    policy: Policy, flow: Flow, *, local: Sequence[IPNetwork] = ()
+) -> tuple[Verdict, Rule | None]:
+    """Judge one flow as ``decide`` does, and hand out the whole rule that decided."""
+    stays = _stays(flow, local)
+    if stays:
+        flow = replace(flow, names=())
+    denies = (rule for rule in policy.rules if rule.action is Action.DENY)
+    denied = _narrowest(_matching(denies, flow, denies=True))
+    if denied is not None:
+        verdict = Verdict(Action.DENY, Action.DENY, Reason.DENY_RULE, denied.ref, denied.quiet)
+        return verdict, denied
+    if stays:
+        return Verdict(Action.ALLOW, Action.ALLOW, Reason.LOCAL), None
+    allows = (rule for rule in policy.rules if rule.action is Action.ALLOW)
+    allowed = reaches(allows, flow)
+    if allowed is not None:
+        return Verdict(Action.ALLOW, Action.ALLOW, Reason.ALLOW_RULE, allowed.ref), allowed
+    applied = Action.ALLOW if policy.mode is Mode.AUDIT else Action.DENY
+    return Verdict(Action.DENY, applied, unnamed(flow.transport)), None
+
+
+def reaches(rules: Iterable[Rule], flow: Flow) -> Rule | None:
+    """Find the narrowest of ``rules`` (allows, a home, sinks) that reaches ``flow``."""
+    return _narrowest(_matching(rules, flow, denies=False))
+
+
+def at_home(policy: Policy, secret: str, flow: Flow) -> bool:
+    """Whether ``secret`` belongs where ``flow`` goes; never true of an unplaced secret.
+
+    A question for the name of a home is at home too: it is how one gets there.
+    """
+    home = policy.homes.get(secret)
+    return home is not None and not home.nowhere and reaches(home.rules, flow) is not None
+
+
+def is_sink(policy: Policy, flow: Flow) -> bool:
+    """Whether ``flow`` goes to a place where anyone can store data.
+
+    A name that the policy allows exactly is somebody's own place there, so none of these.
+    """
+    owned = own_names(policy)
+    strange = tuple(name for name in flow.names if name not in owned)
+    if flow.transport is Transport.DNS and not strange:
+        return False
+    return reaches(policy.sinks, replace(flow, names=strange)) is not None
+
+
+def own_names(policy: Policy) -> frozenset[str]:
+    """The names that a rule allows exactly."""
+    return frozenset(
+        rule.place.name
+        for rule in policy.rules
+        if rule.action is Action.ALLOW
+        and isinstance(rule.place, NamePlace)
+        and rule.place.reach is Reach.EXACT
+    )
+
+
+def unnamed(transport: Transport) -> Reason:
+    """Say why nothing matched: no rule of an allow list can ask for ``OTHER``."""
+    return Reason.PROTOCOL if transport is Transport.OTHER else Reason.NOT_NAMED
+
+
+def to_address(text: str) -> IPAddress | None:
+    """Read an address; v4-mapped IPv6 is the IPv4 address that it reaches. Empty text is none.
+
+    Raises:
+        ValueError: ``text`` is no address.
+    """
+    if not text:
+        return None
+    address = ip_address(text)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def plain_network(network: IPNetwork) -> IPNetwork:
+    """Write a network of v4-mapped addresses as the IPv4 network that it is."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((int(mapped), network.prefixlen - _MAPPED_BITS))
+    return network
+
+
+def covers(place: Place, names: Iterable[str], address: IPAddress | None) -> bool:
+    """Whether ``place`` means one of these names, or this address."""
+    if isinstance(place, NamePlace):
+        return any(map(place.covers, names))
+    return address is not None and address in plain_network(place.network)
+
+
+def speaks(rule: Rule, flow: Flow, *, denies: bool) -> bool:
+    """Whether ``flow`` speaks what ``rule`` is about, wherever it goes.
+
+    A name may be looked up if a rule names it for anything at all, since every use begins
+    with the lookup. It may not be if a deny leaves nothing else to do with it.
+    """
+    if rule.protocol is Protocol.ANY:
+        return True
+    if flow.transport is Transport.DNS:
+        return not denies or rule.protocol is Protocol.DNS
+    if flow.transport is Transport.TCP:
+        return rule.protocol in TCP_PROTOCOLS and _on_port(rule, flow.port)
+    if flow.transport is Transport.UDP:
+        return rule.protocol is Protocol.UDP and _on_port(rule, flow.port)
+    return flow.transport is Transport.ICMP and rule.protocol is Protocol.ICMP
+
+
+def _matching(rules: Iterable[Rule], flow: Flow, *, denies: bool) -> Iterator[Rule]:
+    question = flow.transport is Transport.DNS
+    names = flow.names[:1] if question else flow.names
+    address = None if question else to_address(flow.ip)
+    for rule in rules:
+        if speaks(rule, flow, denies=denies) and covers(rule.place, names, address):
+            yield rule
+
+
+def _on_port(rule: Rule, port: int) -> bool:
+    return any(port in ports for ports in rule.ports)
+
+
+def _stays(flow: Flow, local: Sequence[IPNetwork]) -> bool:
+    address = None if flow.transport is Transport.DNS else to_address(flow.ip)
+    if address is None:
+        return False
+    return any(address in plain_network(network) for network in (*LOOPBACK, *local))
+
+
+def _narrowest(rules: Iterable[Rule]) -> Rule | None:
+    """The rule to name: the narrowest, then a loud one, then the first that was written."""
+    return min(rules, key=_width, default=None)
+
+
+def _width(rule: Rule) -> tuple[int, ...]:
+    place = rule.place
+    if isinstance(place, NamePlace):
+        kinds = {Reach.EXACT: 0, Reach.ONE: 2, Reach.DEEP: 3}
+        reach = (kinds[place.reach], -place.name.count("."))
+    else:
+        network = plain_network(place.network)
+        reach = (1, network.max_prefixlen - network.prefixlen)
+    ports = sum(ports.last - ports.first + 1 for ports in rule.ports)
+    return (*reach, rule.protocol is Protocol.ANY, ports, rule.quiet)
+
+
+__all__ = [
+    "LOOPBACK",
+    "TCP_PROTOCOLS",
+    "IPAddress",
+    "at_home",
+    "covers",
+    "decide",
+    "is_sink",
+    "judge",
+    "plain_network",
+    "reaches",
+    "speaks",
+    "to_address",
+    "unnamed",
+]

@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: MIT
+"""A policy compiled to what the kernel looks up: three tables of bit vectors.
+
+Each *condition*, a kind of rule with its protocol and ports, is one bit of 256. Names,
+networks and ports map to vectors of them, and the AND of two vectors is the answer, at the
+same cost for ten hosts and for ten thousand. ``Tables.decide`` does what the kernel does,
+step by step; ``match.decide`` is what it must come to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from ipaddress import IPv6Network, ip_network
+
+from leakstop.errors import PolicyError
+from leakstop.model.flow import Flow, Transport
+from leakstop.model.verdict import Action, Reason
+from leakstop.policy.closure import (
+    NameNode,
+    NetworkNode,
+    Places,
+    cut_ports,
+    network_key,
+    tidy,
+)
+from leakstop.policy.match import (
+    LOOPBACK,
+    TCP_PROTOCOLS,
+    own_names,
+    plain_network,
+    to_address,
+    unnamed,
+)
+from leakstop.policy.rules import (
+    AddressPlace,
+    Home,
+    IPNetwork,
+    Place,
+    Policy,
+    PortRange,
+    Protocol,
+    Rule,
+)
+
+LIMIT = 256
+"""Bits of a vector: four words of 64 in the kernel."""
+
+PortKey = tuple[int, int, int]
+"""Protocol number (``Proto``), first port of the prefix, prefix length 0 to 16."""
+
+_DNS_PORT = 53
+_NOWHERE = NetworkNode(vector=0, local=False)
+
+
+class Proto(IntEnum):
+    """First part of a key of ``Tables.ports``."""
+
+    DNS = 0
+    """A question. As an IP protocol 0 is an extension header, so the number is free."""
+    ICMP = 1
+    """ICMPv6 too."""
+    TCP = 6
+    UDP = 17
+    OTHER = 255
+    """Any other IP protocol; 255 itself is reserved (RFC 5237)."""
+
+
+PROTO: Mapping[Transport, Proto] = {
+    Transport.DNS: Proto.DNS,
+    Transport.ICMP: Proto.ICMP,
+    Transport.TCP: Proto.TCP,
+    Transport.UDP: Proto.UDP,
+    Transport.OTHER: Proto.OTHER,
+}
+
+
+class Kind(str, Enum):
+    """What a condition decides."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    SINK = "sink"
+    HOME = "home"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What one bit stands for. Rules that differ in nothing else share it."""
+
+    kind: Kind
+    protocol: Protocol
+    """``tls`` and ``http`` are ``tcp`` here."""
+    ports: tuple[PortRange, ...]
+    """Sorted; they neither overlap nor touch."""
+    places: frozenset[Place] = frozenset()
+    """Of a home: where it is, so that secrets with the same home share it. Else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The compiled policy. A look-up returns the longest prefix, and that alone."""
+
+    names: Mapping[bytes, NameNode]
+    """By the name's bytes reversed; an exact name ends with NUL, the names below one with a dot."""
+    networks: Mapping[IPv6Network, NetworkNode]
+    """IPv4 stands under ``::ffff:0:0/96``."""
+    ports: Mapping[PortKey, int]
+    """No two prefixes of a protocol overlap; a port that is missing has no condition."""
+    allow: int
+    """Mask of the conditions that allow."""
+    deny: int
+    """Mask of the conditions that deny."""
+    sink: int
+    """Mask of the conditions of sinks."""
+    homes: Mapping[str, int]
+    """Mask of the conditions of each placed secret's home; 0 is nowhere."""
+    conditions: tuple[Condition, ...]
+    """What the bits stand for, lowest first."""
+    resolvers: tuple[str, ...]
+    """Addresses that the policy allows on UDP port 53: what they answer is believed."""
+
+    def lookup_name(self, name: str) -> int:
+        """Look up a name.
+
+        Whoever builds the key from a packet must refuse empty labels and labels with a dot
+        or a NUL in them first: such a name would be read as another one.
+        """
+        key = name[::-1].encode(errors="surrogateescape") + b"\0"
+        for length in range(len(key), 0, -1):
+            node = self.names.get(key[:length])
+            if node is not None:
+                rest = key[length:-1]
+                return node.deep if b"." in rest else node.deep | node.one
+        return 0
+
+    def lookup_address(self, ip: str) -> NetworkNode:
+        """Look up an address; empty text has no conditions."""
+        address = to_address(ip)
+        if address is None:
+            return _NOWHERE
+        value, width = network_key(ip_network(address))
+        for length in range(width, -1, -1):
+            shift = width - length
+            node = self.networks.get(IPv6Network((value >> shift << shift, length)))
+            if node is not None:
+                return node
+        return _NOWHERE
+
+    def lookup_port(self, proto: int, port: int) -> int:
+        """Look up a protocol and port; the port is 0 where the protocol has none."""
+        for length in range(16, -1, -1):
+            shift = 16 - length
+            vector = self.ports.get((proto, port >> shift << shift, length))
+            if vector is not None:
+                return vector
+        return 0
+
+    def match(self, flow: Flow) -> int:
+        """Tell which conditions hold of ``flow``, on this machine or off it."""
+        names, node, ports = self._look_up(flow)
+        return (names | node.vector) & ports
+
+    def decide(self, flow: Flow) -> tuple[Action, Reason]:
+        """Judge ``flow``: what the rules say of it, before the mode."""
+        names, node, ports = self._look_up(flow)
+        # What a name resolves to must not close a port of this machine (match.decide).
+        held = (node.vector if node.local else names | node.vector) & ports
+        if held & self.deny:
+            return Action.DENY, Reason.DENY_RULE
+        if node.local:
+            return Action.ALLOW, Reason.LOCAL
+        if held & self.allow:
+            return Action.ALLOW, Reason.ALLOW_RULE
+        return Action.DENY, unnamed(flow.transport)
+
+    def at_home(self, secret: str, flow: Flow) -> bool:
+        """Whether ``secret`` belongs where ``flow`` goes; never true of an unplaced secret."""
+        return bool(self.match(flow) & self.homes.get(secret, 0))
+
+    def is_sink(self, flow: Flow) -> bool:
+        """Whether ``flow`` goes to a place where anyone can store data."""
+        return bool(self.match(flow) & self.sink)
+
+    def _look_up(self, flow: Flow) -> tuple[int, NetworkNode, int]:
+        question = flow.transport is Transport.DNS
+        names = 0
+        for name in flow.names[:1] if question else flow.names:
+            names |= self.lookup_name(name)
+        node = _NOWHERE if question else self.lookup_address(flow.ip)
+        port = flow.port if flow.transport in (Transport.TCP, Transport.UDP) else 0
+        return names, node, self.lookup_port(PROTO[flow.transport], port)
+
+
+def compile_tables(policy: Policy, *, local: Sequence[IPNetwork] = ()) -> Tables:
+    """Compile ``policy``.
+
+    ``local`` are the networks, besides loopback, that do not leave this machine.
+
+    Raises:
+        PolicyError: the policy has more than 256 distinct conditions.
+    """
+    conditions, places = _Conditions(), Places()
+    for rule in policy.rules:
+        places.add(rule.place, conditions.of_rule(Kind(rule.action.value), rule))
+    for rule in policy.sinks:
+        places.add(rule.place, conditions.of_rule(Kind.SINK, rule))
+    homes = {secret: _add_home(home, conditions, places) for secret, home in policy.homes.items()}
+    for network in (*LOOPBACK, *local):
+        places.add_local(network)
+    found = conditions.all()
+    networks = places.networks()
+    names = places.names()
+    for name in own_names(policy):
+        key = name[::-1].encode() + b"\0"
+        names[key] = replace(names[key], deep=names[key].deep & ~_mask(found, Kind.SINK))
+    tables = Tables(
+        names=names,
+        networks={IPv6Network(key): node for key, node in networks.items()},
+        ports=_port_table(found),
+        allow=_mask(found, Kind.ALLOW),
+        deny=_mask(found, Kind.DENY),
+        sink=_mask(found, Kind.SINK),
+        homes=homes,
+        conditions=found,
+        resolvers=(),
+    )
+    closed = tables.lookup_port(Proto.UDP, _DNS_PORT) & tables.deny
+    teachers = (
+        str(place)
+        for place in _teachers(policy.rules)
+        if not networks[network_key(place.network)].vector & closed
+    )
+    return replace(tables, resolvers=tuple(dict.fromkeys(teachers)))
+
+
+def vector_bytes(vector: int) -> bytes:
+    """Write a vector as the kernel holds it: four little-endian words of 64 bits."""
+    return vector.to_bytes(LIMIT // 8, "little")
+
+
+class _Conditions:
+    """Hands out one bit for each distinct condition."""
+
+    def __init__(self) -> None:
+        self._index: dict[Condition, int] = {}
+        self._tidied: dict[tuple[Kind, Protocol, tuple[PortRange, ...]], int] = {}
+
+    def of_rule(self, kind: Kind, rule: Rule) -> int:
+        """The bit of all rules of this kind, protocol and ports."""
+        written = (kind, rule.protocol, rule.ports)
+        bit = self._tidied.get(written)
+        if bit is None:
+            bit, _ = self._bit(Condition(kind, *_spoken(rule)))
+            self._tidied[written] = bit
+        return bit
+
+    def of_home(self, rule: Rule, places: frozenset[Place]) -> tuple[int, bool]:
+        """The bit of a home with the ports of ``rule``, and whether it is new."""
+        return self._bit(Condition(Kind.HOME, *_spoken(rule), places))
+
+    def all(self) -> tuple[Condition, ...]:
+        """All conditions in the order of their bits."""
+        if len(self._index) > LIMIT:
+            raise PolicyError(
+                f"{len(self._index)} different combinations of ports and scopes; "
+                f"the limit is {LIMIT}. Hosts with the same ports and scopes count once.",
+                fix="write one range of ports where many single ports are listed, "
+                "and the same ports for hosts that can share them",
+            )
+        return tuple(self._index)
+
+    def _bit(self, condition: Condition) -> tuple[int, bool]:
+        new = condition not in self._index
+        index = self._index.setdefault(condition, len(self._index))
+        # Past the limit they are only counted, for the message.
+        return 1 << index if index < LIMIT else 0, new
+
+
+def _spoken(rule: Rule) -> tuple[Protocol, tuple[PortRange, ...]]:
+    """What the kernel can tell of the protocol, and the ports where it has any."""
+    protocol = Protocol.TCP if rule.protocol in TCP_PROTOCOLS else rule.protocol
+    ported = protocol in (Protocol.TCP, Protocol.UDP)
+    return protocol, tidy(rule.ports) if ported else ()
+
+
+def _add_home(home: Home, conditions: _Conditions, places: Places) -> int:
+    """Give a home its conditions, one for each set of ports in it, and return their mask."""
+    groups: dict[tuple[Protocol, tuple[PortRange, ...]], list[Rule]] = {}
+    for rule in () if home.nowhere else home.rules:
+        groups.setdefault(_spoken(rule), []).append(rule)
+    mask = 0
+    for rules in groups.values():
+        bit, new = conditions.of_home(rules[0], frozenset(rule.place for rule in rules))
+        mask |= bit
+        for rule in rules if new else ():
+            places.add(rule.place, bit)
+    return mask
+
+
+def _mask(conditions: Iterable[Condition], kind: Kind) -> int:
+    return sum(1 << index for index, found in enumerate(conditions) if found.kind is kind)
+
+
+def _port_table(conditions: Sequence[Condition]) -> dict[PortKey, int]:
+    """Say for each protocol and port which conditions it can meet."""
+    bits = [(condition, 1 << index) for index, condition in enumerate(conditions)]
+
+    def those(*protocols: Protocol) -> int:
+        return sum(bit for condition, bit in bits if condition.protocol in protocols)
+
+    # Every use of a name begins with its lookup, so whatever allows any use of it allows that.
+    # A deny of some ports leaves the others, so the lookup too.
+    lookups = sum(bit for condition, bit in bits if condition.kind is not Kind.DENY)
+    table: dict[PortKey, int] = {
+        (Proto.DNS, 0, 0): lookups | those(Protocol.ANY, Protocol.DNS),
+        (Proto.ICMP, 0, 0): those(Protocol.ANY, Protocol.ICMP),
+        (Proto.OTHER, 0, 0): those(Protocol.ANY),
+    }
+    for proto, protocol in ((Proto.TCP, Protocol.TCP), (Proto.UDP, Protocol.UDP)):
+        ranges = [
+            (ports, bit)
+            for condition, bit in bits
+            if condition.protocol is protocol
+            for ports in condition.ports
+        ]
+        for first, length, vector in cut_ports(ranges, always=those(Protocol.ANY)):
+            table[proto, first, length] = vector
+    return {key: vector for key, vector in table.items() if vector}
+
+
+def _teachers(rules: Iterable[Rule]) -> Iterator[AddressPlace]:
+    """The single addresses that a rule allows on port 53: that is how a resolver is declared."""
+    for rule in rules:
+        place = rule.place
+        if (
+            rule.action is Action.ALLOW
+            and rule.protocol is Protocol.UDP
+            and any(_DNS_PORT in ports for ports in rule.ports)
+            and isinstance(place, AddressPlace)
+            and place.network.prefixlen == place.network.max_prefixlen
+        ):
+            yield AddressPlace(plain_network(place.network))
+
+
+__all__ = [
+    "LIMIT",
+    "PROTO",
+    "Condition",
+    "Kind",
+    "NameNode",
+    "NetworkNode",
+    "PortKey",
+    "Proto",
+    "Tables",
+    "compile_tables",
+    "vector_bytes",
+]
