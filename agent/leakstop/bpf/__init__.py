@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The data plane: C for the kernel, and the binding that loads it."""

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: (MIT OR GPL-2.0-only)
+/*
+ * The data plane: sees and decides every fork, exec, connect, send and DNS question of the
+ * guarded cgroup by itself. User space fills the tables, explains and reports; when it dies,
+ * these programs go on deciding.
+ */
+#include "lineage.bpf.h"
+#include "datagram.bpf.h"
+#include "answer.bpf.h"
+
+/* Keeps structs that only live on a stack in BTF, where the layout test finds them. */
+struct btf_anchor {
+	struct event_fork fork;
+	struct event_exit exit;
+	struct event_connect connect;
+} btf_anchor;
+
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: MIT
+"""A thin binding to the system's libbpf 1.x, through ctypes.
+
+Only what the data plane needs: open an object, configure it, load, attach to a cgroup, pin,
+read the ring. A failure raises ``BpfError`` with the last meaningful lines of libbpf's log.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from leakstop.errors import UnsupportedError
+
+# Explicit places: ctypes.util.find_library may run a compiler from $PATH.
+_LIBRARIES = (
+    "/usr/lib/{arch}-linux-gnu/libbpf.so.1",
+    "/lib/{arch}-linux-gnu/libbpf.so.1",
+    "/usr/lib64/libbpf.so.1",
+    "/usr/lib/libbpf.so.1",
+)
+_LOG_LINES = 12
+BPF_ANY = 0
+_BATCH = 1024
+"""Records handed over at a time: a burst must fill the kernel's ring, not this process's memory."""
+
+_Print = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+_Sample = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+_POINTER, _INT, _TEXT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
+_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+    "libbpf_set_print": (_POINTER, (_Print,)),
+    "bpf_object__open_file": (_POINTER, (_TEXT, _POINTER)),
+    "bpf_object__load": (_INT, (_POINTER,)),
+    "bpf_object__close": (None, (_POINTER,)),
+    "bpf_object__next_map": (_POINTER, (_POINTER, _POINTER)),
+    "bpf_object__find_map_by_name": (_POINTER, (_POINTER, _TEXT)),
+    "bpf_object__find_program_by_name": (_POINTER, (_POINTER, _TEXT)),
+    "bpf_object__next_program": (_POINTER, (_POINTER, _POINTER)),
+    "bpf_program__name": (_TEXT, (_POINTER,)),
+    "bpf_program__fd": (_INT, (_POINTER,)),
+    "bpf_program__attach": (_POINTER, (_POINTER,)),
+    "bpf_program__attach_cgroup": (_POINTER, (_POINTER, _INT)),
+    "bpf_link__pin": (_INT, (_POINTER, _TEXT)),
+    "bpf_link__destroy": (_INT, (_POINTER,)),
+    "bpf_map__name": (_TEXT, (_POINTER,)),
+    "bpf_map__fd": (_INT, (_POINTER,)),
+    "bpf_map__set_max_entries": (_INT, (_POINTER, ctypes.c_uint)),
+    "bpf_map__initial_value": (_POINTER, (_POINTER, ctypes.POINTER(_SIZE))),
+    "bpf_map_update_elem": (_INT, (_INT, _POINTER, _POINTER, ctypes.c_ulonglong)),
+    "bpf_map_update_batch": (
+        _INT,
+        (_INT, _POINTER, _POINTER, ctypes.POINTER(ctypes.c_uint), _POINTER),
+    ),
+    "bpf_map_delete_elem": (_INT, (_INT, _POINTER)),
+    "bpf_map_lookup_elem": (_INT, (_INT, _POINTER, _POINTER)),
+    "bpf_map_freeze": (_INT, (_INT,)),
+    "ring_buffer__new": (_POINTER, (_INT, _Sample, _POINTER, _POINTER)),
+    "ring_buffer__epoll_fd": (_INT, (_POINTER,)),
+    "ring_buffer__consume": (_INT, (_POINTER,)),
+    "ring_buffer__free": (None, (_POINTER,)),
+}
+
+
+class BpfError(UnsupportedError):
+    """The kernel or libbpf refused."""
+
+
+class Library:
+    """libbpf, loaded once; its messages are kept for the next error."""
+
+    def __init__(self) -> None:
+        self._lib = _open_library()
+        self._log: list[str] = []
+        self._print = _Print(self._on_print)
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(self._lib, name)
+            function.restype, function.argtypes = result, arguments
+        vsnprintf = ctypes.CDLL(None).vsnprintf
+        vsnprintf.argtypes = (_POINTER, _SIZE, _TEXT, _POINTER)
+        self._vsnprintf = vsnprintf
+        self._lib.libbpf_set_print(self._print)
+
+    def _on_print(self, level: int, text: bytes, arguments: int) -> int:
+        if level > 1:  # LIBBPF_DEBUG
+            return 0
+        buffer = ctypes.create_string_buffer(1 << 16)
+        self._vsnprintf(buffer, len(buffer), text, arguments)
+        self._log += buffer.value.decode(errors="replace").splitlines()
+        del self._log[: -_LOG_LINES * 20]
+        return 0
+
+    def call(self, name: str, *arguments: object) -> int:
+        """Call a function that returns a negative number on failure.
+
+        Raises:
+            BpfError: with libbpf's own words.
+        """
+        result = int(getattr(self._lib, name)(*arguments))
+        if result < 0:
+            raise self._error(name, -result)
+        return result
+
+    def pointer(self, name: str, *arguments: object) -> int:
+        """Call a function that returns NULL on failure.
+
+        Raises:
+            BpfError: with libbpf's own words.
+        """
+        result = getattr(self._lib, name)(*arguments)
+        if not result:
+            raise self._error(name, ctypes.get_errno())
+        return int(result)
+
+    def try_pointer(self, name: str, *arguments: object) -> int:
+        """As ``pointer``, with 0 for NULL: end of a list, or not there."""
+        return int(getattr(self._lib, name)(*arguments) or 0)
+
+    def text(self, name: str, *arguments: object) -> str:
+        """Call a function that returns text."""
+        return (getattr(self._lib, name)(*arguments) or b"").decode()
+
+    def _error(self, name: str, code: int) -> BpfError:
+        log, self._log = self._log[-_LOG_LINES:], []
+        known = os.strerror(code) if code in errno.errorcode else f"error {code}"
+        return BpfError(
+            f"the kernel refused {name}: {known}",
+            why=" | ".join(line.strip() for line in log if line.strip()),
+            fix="`leakstop doctor` says what this machine offers",
+        )
+
+
+@functools.cache
+def library() -> Library:
+    """The one of this process: libbpf keeps a single pointer to who prints its messages."""
+    return Library()
+
+
+class Map:
+    """A map of a loaded object."""
+
+    def __init__(self, library: Library, handle: int) -> None:
+        self._library = library
+        self._handle = handle
+        self.name = library.text("bpf_map__name", handle)
+
+    @property
+    def fd(self) -> int:
+        """File descriptor, valid once the object is loaded."""
+        return self._library.call("bpf_map__fd", self._handle)
+
+    def resize(self, entries: int) -> None:
+        """Set the capacity, before loading; at least 1."""
+        self._library.call("bpf_map__set_max_entries", self._handle, max(1, entries))
+
+    def preset(self, data: bytes) -> None:
+        """Write the start of a data section, before loading."""
+        size = ctypes.c_size_t()
+        start = self._library.pointer("bpf_map__initial_value", self._handle, ctypes.byref(size))
+        if len(data) > size.value:
+            raise BpfError(f"{self.name} has {size.value} bytes, not {len(data)}")
+        ctypes.memmove(start, data, len(data))
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set one entry."""
+        self._library.call("bpf_map_update_elem", self.fd, key, value, BPF_ANY)
+
+    def update_all(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set many entries, in one system call where the map type allows it."""
+        pairs = list(entries)
+        if len(pairs) < 16:
+            for key, value in pairs:
+                self.update(key, value)
+            return
+        count = ctypes.c_uint(len(pairs))
+        keys = b"".join(key for key, _ in pairs)
+        values = b"".join(value for _, value in pairs)
+        self._library.call("bpf_map_update_batch", self.fd, keys, values, ctypes.byref(count), None)
+
+    def delete(self, key: bytes) -> None:
+        """Remove one entry."""
+        self._library.call("bpf_map_delete_elem", self.fd, key)
+
+    def lookup(self, key: bytes, value_size: int) -> bytes | None:
+        """Read one entry; ``None`` if there is none."""
+        value = ctypes.create_string_buffer(value_size)
+        try:
+            self._library.call("bpf_map_lookup_elem", self.fd, key, value)
+        except BpfError:
+            return None
+        return value.raw
+
+    def freeze(self) -> None:
+        """No more writes from user space, root's included."""
+        self._library.call("bpf_map_freeze", self.fd)
+
+
+class Link:
+    """An attached program."""
+
+    def __init__(self, library: Library, handle: int) -> None:
+        self._library = library
+        self._handle = handle
+
+    def pin(self, path: Path) -> None:
+        """Keep it attached when this process is gone."""
+        self._library.call("bpf_link__pin", self._handle, os.fsencode(path))
+
+    def close(self) -> None:
+        """Let go; the program stays attached if the link is pinned."""
+        if self._handle:
+            self._library.call("bpf_link__destroy", self._handle)
+            self._handle = 0
+
+
+class Object:
+    """A BPF object: opened, configured, loaded, attached."""
+
+    def __init__(self, library: Library, path: Path) -> None:
+        self._library = library
+        self._handle = library.pointer("bpf_object__open_file", os.fsencode(path), None)
+
+    def map(self, name: str) -> Map:
+        """The map of that name; data sections match by suffix, e.g. ``.rodata``."""
+        if not name.startswith("."):
+            return Map(
+                self._library,
+                self._library.pointer("bpf_object__find_map_by_name", self._handle, name.encode()),
+            )
+        handle = 0
+        while handle := self._library.try_pointer("bpf_object__next_map", self._handle, handle):
+            found = Map(self._library, handle)
+            if found.name.endswith(name):
+                return found
+        raise BpfError(f"the object has no section {name}")
+
+    def programs(self) -> Sequence[str]:
+        """Names of all programs, in the object's order."""
+        names, handle = [], 0
+        while handle := self._library.try_pointer("bpf_object__next_program", self._handle, handle):
+            names.append(self._library.text("bpf_program__name", handle))
+        return names
+
+    def load(self) -> None:
+        """Hand the programs to the verifier and make the maps."""
+        self._library.call("bpf_object__load", self._handle)
+
+    def attach(self, program: str) -> Link:
+        """Attach a tracing program where its section says."""
+        return Link(
+            self._library, self._library.pointer("bpf_program__attach", self._program(program))
+        )
+
+    def attach_cgroup(self, program: str, cgroup_fd: int) -> Link:
+        """Attach a cgroup program; it runs beside those of others (BPF_F_ALLOW_MULTI)."""
+        return Link(
+            self._library,
+            self._library.pointer("bpf_program__attach_cgroup", self._program(program), cgroup_fd),
+        )
+
+    def close(self) -> None:
+        """Unload what is not attached or pinned."""
+        if self._handle:
+            self._library._lib.bpf_object__close(self._handle)
+            self._handle = 0
+
+    def _program(self, name: str) -> int:
+        return self._library.pointer(
+            "bpf_object__find_program_by_name", self._handle, name.encode()
+        )
+
+
+class Ring:
+    """Reads a ring buffer. ``on_record`` gets the address and size of each record."""
+
+    def __init__(
+        self, library: Library, source: Map, on_record: Callable[[int, int], None]
+    ) -> None:
+        self._library = library
+        self._on_record = on_record
+        self._failure: Exception | None = None
+        self._taken = 0
+        self._sample = _Sample(self._on_sample)  # kept alive as long as libbpf may call it
+        self._handle = library.pointer("ring_buffer__new", source.fd, self._sample, None, None)
+
+    def _on_sample(self, _context: int, data: int, size: int) -> int:
+        try:
+            self._on_record(data, size)
+        except Exception as error:  # noqa: BLE001 - must not cross C; raised again in consume()
+            self._failure = error
+            return -1
+        # A negative number ends ring_buffer__consume() behind this record; the ring stays readable.
+        self._taken += 1
+        return -1 if self._taken >= _BATCH else 0
+
+    def fileno(self) -> int:
+        """Becomes readable when there are records."""
+        return self._library.call("ring_buffer__epoll_fd", self._handle)
+
+    def consume(self) -> None:
+        """Hand over all records that are there."""
+        self._taken = 0
+        result = int(self._library._lib.ring_buffer__consume(self._handle))
+        if self._taken >= _BATCH:
+            result = 0
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        if result < 0 and -result != errno.EINTR:
+            raise BpfError(f"the ring could not be read: {os.strerror(-result)}")
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._handle:
+            self._library._lib.ring_buffer__free(self._handle)
+            self._handle = 0
+
+
+def _open_library() -> ctypes.CDLL:
+    tried = [path.format(arch=os.uname().machine) for path in _LIBRARIES]
+    for path in tried:
+        if Path(path).exists():
+            return ctypes.CDLL(path, use_errno=True)
+    raise UnsupportedError(
+        "libbpf 1.x is not installed",
+        why=f"none of these exists: {', '.join(tried)}",
+        fix="install the package libbpf1 (Debian 12, Ubuntu 24.04) or libbpf (Fedora)",
+    )

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: (MIT OR GPL-2.0-only)
+/*
+ * Runs the data plane's own headers by BPF_PROG_TEST_RUN, so that what the tests compare is
+ * the code in use. Arguments and results are in the one entry of a map.
+ */
+#include "dns_message.bpf.h"
+#include "verdict.bpf.h"
+
+#define ARGUMENTS(kind, name)                                                                      \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(max_entries, 1);                                                            \
+		__type(key, __u32);                                                                \
+		__type(value, struct kind);                                                        \
+	} name SEC(".maps")
+
+struct decide_args {
+	struct target target;
+	struct judgement judged;
+	__u32 marked; /* the process carries the first secret */
+};
+
+struct name_args {
+	__u32 len;
+	__u32 at;
+	__u32 keep;
+	__s32 result;
+	__u32 end;
+	__u32 name_len;
+	__u64 hash;
+	struct judgement judged;
+	__u32 hits;
+	__u8 bytes[512];
+	char name[NAME_MAX_TEXT];
+};
+
+struct scan_args {
+	struct window window;
+	struct hits hits;
+};
+
+ARGUMENTS(decide_args, decide_io);
+ARGUMENTS(name_args, name_io);
+ARGUMENTS(scan_args, scan_io);
+
+SEC("tc")
+int decide(struct __sk_buff *skb)
+{
+	struct decide_args *args = bpf_map_lookup_elem(&decide_io, &(__u32){ 0 });
+	struct mark mark = {};
+
+	if (!args)
+		return -1;
+	mark.hits.count = args->marked;
+	return judge(&args->target, &mark, &args->judged);
+}
+
+SEC("tc")
+int read_question(struct __sk_buff *skb)
+{
+	struct name_args *args = bpf_map_lookup_elem(&name_io, &(__u32){ 0 });
+	struct scratch *s = claim();
+	struct vec bits = {};
+
+	if (!s)
+		return -1;
+	if (args) {
+		__builtin_memcpy(s->message.bytes, args->bytes, sizeof(args->bytes));
+		s->message.len = args->len;
+		s->message.name_len = 0;
+		args->result = read_name(&s->message, args->at, args->keep);
+		if (args->keep && s->message.walk.odd)
+			args->result = -1;
+		args->end = s->message.walk.end;
+		args->hash = s->message.walk.hash;
+		args->name_len = s->message.name_len;
+		__builtin_memcpy(args->name, s->message.name, sizeof(args->name));
+		if (!args->result && args->keep) {
+			look_up_name(&s->message, &bits);
+			restrict_to_port(&bits, PROTO_DNS, 0);
+			args->judged = judge_rules(&bits, 0);
+			scan_name(&s->message, &s->window, &s->hits);
+			args->hits = s->hits.count;
+		}
+	}
+	release(s);
+	return 0;
+}
+
+SEC("tc")
+int scan_bytes(struct __sk_buff *skb)
+{
+	struct scan_args *args = bpf_map_lookup_elem(&scan_io, &(__u32){ 0 });
+
+	return args ? scan_window(&args->window, &args->hits) : -1;
+}
+
+char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""Runs pieces of the data plane by BPF_PROG_TEST_RUN, with real tables in real maps."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from leakstop.bpf import fill, records
+from leakstop.bpf.libbpf import Object, library
+from leakstop.model.flow import Flow, Transport
+from leakstop.model.verdict import Action, Carriage, Reason
+from leakstop.policy.rules import Policy
+from leakstop.policy.tables import Tables, vector_bytes
+from leakstop.secrets.needles import NeedleTable, build
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADERS = ROOT / "agent/leakstop/bpf"
+WINDOW_EDGE = 128
+WINDOW = 4096 + 2 * WINDOW_EDGE
+_NEVER = (1 << 63).to_bytes(8, "little")
+_PROTOCOLS = {Transport.TCP: 6, Transport.UDP: 17, Transport.ICMP: 1, Transport.OTHER: 132}
+
+
+class DecideArgs(ctypes.Structure):
+    """``struct decide_args``"""
+
+    _fields_ = (
+        ("ip", ctypes.c_uint8 * 16),
+        ("port", ctypes.c_uint16),
+        ("protocol", ctypes.c_uint8),
+        ("pad", ctypes.c_uint8 * 5),
+        ("judged", records.Judgement),
+        ("marked", ctypes.c_uint32),
+    )
+
+
+class NameArgs(ctypes.Structure):
+    """``struct name_args``"""
+
+    _fields_ = (
+        ("len", ctypes.c_uint32),
+        ("at", ctypes.c_uint32),
+        ("keep", ctypes.c_uint32),
+        ("result", ctypes.c_int32),
+        ("end", ctypes.c_uint32),
+        ("name_len", ctypes.c_uint32),
+        ("hash", ctypes.c_uint64),
+        ("judged", records.Judgement),
+        ("hits", ctypes.c_uint32),
+        ("bytes", ctypes.c_uint8 * 512),
+        ("name", ctypes.c_char * records.NAME_MAX_TEXT),
+    )
+
+
+class ScanArgs(ctypes.Structure):
+    """``struct scan_args``"""
+
+    _fields_ = (
+        ("from_", ctypes.c_uint32),
+        ("to", ctypes.c_uint32),
+        ("bytes", ctypes.c_uint8 * WINDOW),
+        ("slack", ctypes.c_uint8 * 256),
+        ("needle", ctypes.c_uint16 * records.HITS_MAX),
+        ("secret", ctypes.c_uint16 * records.HITS_MAX),
+        ("count", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+    )
+
+
+class _RunOptions(ctypes.Structure):
+    """``struct bpf_test_run_opts`` of libbpf 1.x"""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_void_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """``struct judgement``, in the model's words."""
+
+    policy: Action
+    applied: Action
+    reason: Reason
+    carriage: Carriage
+
+    @classmethod
+    def of(cls, record: records.Judgement) -> Judged:
+        """Read a record."""
+        return cls(
+            tuple(Action)[record.policy],
+            tuple(Action)[record.applied],
+            tuple(Reason)[record.reason],
+            tuple(Carriage)[record.carriage],
+        )
+
+
+_BUILD = tempfile.TemporaryDirectory(prefix="leakstop-bpf-")
+"""Removed when the tests end."""
+
+
+@cache
+def test_object() -> Path:
+    """Compile ``decide.bpf.c``."""
+    target = Path(_BUILD.name) / "decide.bpf.o"
+    include = f"/usr/include/{os.uname().machine}-linux-gnu"
+    subprocess.run(
+        [
+            *("clang", "-g", "-O2", "-mcpu=v3", "-target", "bpf", "-Wall", "-Werror"),
+            *(f"-I{HEADERS}", f"-I{include}", "-c", Path(__file__).with_name("decide.bpf.c")),
+            *("-o", target),
+        ],
+        check=True,
+    )
+    return target
+
+
+class DataPlane:
+    """The test object with the tables of one policy."""
+
+    def __init__(self, policy: Policy, tables: Tables, needles: NeedleTable | None = None) -> None:
+        self._tables = tables
+        table = needles or build(())
+        self._object = Object(library(), test_object())
+        fill.configure(self._object, policy, tables, table, signal=False)
+        self._object.load()
+        fill.fill(self._object, policy, tables, table, ())
+
+    def __enter__(self) -> DataPlane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._object.close()
+
+    def decide(self, flow: Flow, *, marked: bool = False) -> Judged:
+        """Judge a flow towards an address; its names have led there."""
+        packed = fill.mapped(flow.ip)
+        learned = 0
+        for name in flow.names:
+            learned |= self._tables.lookup_name(name)
+        addresses = self._object.map("addresses")
+        if flow.names:
+            addresses.update(packed, vector_bytes(learned) + _NEVER)
+        args = DecideArgs(port=flow.port, protocol=_PROTOCOLS[flow.transport], marked=marked)
+        args.ip[:] = packed
+        result = self._run("decide", "decide_io", args)
+        if flow.names:
+            addresses.delete(packed)
+        return Judged.of(result.judged)
+
+    def read_name(self, message: bytes, at: int, *, keep: bool = True) -> NameArgs:
+        """Read the name at ``at`` of a DNS message and, with ``keep``, judge it as a question."""
+        args = NameArgs(len=len(message), at=at, keep=keep)
+        ctypes.memmove(ctypes.addressof(args) + NameArgs.bytes.offset, message, len(message))
+        return self._run("read_question", "name_io", args)
+
+    def scan(self, data: bytes, start: int = 0) -> set[int]:
+        """Scan ``data`` standing at ``start`` of a window; return the secrets that were found."""
+        args = ScanArgs(to=start + len(data))
+        ctypes.memmove(ctypes.addressof(args) + ScanArgs.bytes.offset + start, data, len(data))
+        result = self._run("scan_bytes", "scan_io", args)
+        return set(result.secret[: result.count])
+
+    def _run(self, program: str, io: str, args: ctypes.Structure) -> ctypes.Structure:
+        exchange = self._object.map(io)
+        exchange.update(bytes(4), bytes(args))
+        packet = ctypes.create_string_buffer(64)
+        options = _RunOptions(
+            sz=ctypes.sizeof(_RunOptions),
+            data_in=ctypes.addressof(packet),
+            data_size_in=len(packet),
+            repeat=1,
+        )
+        lib = library()
+        run = lib._lib.bpf_prog_test_run_opts
+        handle = self._object._program(program)
+        assert run(lib.call("bpf_program__fd", handle), ctypes.byref(options)) == 0
+        raw = exchange.lookup(bytes(4), ctypes.sizeof(args))
+        assert raw is not None
+        return type(args).from_buffer_copy(raw)
+
+
+def wire(name: str) -> bytes:
+    """A name as it stands in a DNS message."""
+    labels = [label.encode() for label in name.split(".")] if name else []
+    return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+
+
+def question(name: bytes) -> bytes:
+    """A DNS query for a name in wire form, type A."""
+    return bytes.fromhex("123401000001000000000000") + name + bytes.fromhex("00010001")

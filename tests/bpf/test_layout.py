@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""The structs of records.py are those of the committed object, field by field."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leakstop.bpf import records
+from leakstop.model.verdict import Action, Carriage, Reason
+
+BPF = Path(records.__file__).parent
+OBJECTS = sorted(BPF.glob("leakstop.*.bpf.o"))
+
+
+def btf_types(path: Path) -> list[dict[str, Any]]:
+    dump = subprocess.run(
+        ["bpftool", "--json", "btf", "dump", "file", str(path)], capture_output=True, check=True
+    )
+    types: list[dict[str, Any]] = json.loads(dump.stdout)["types"]
+    return types
+
+
+def test_there_is_an_object_for_both_architectures() -> None:
+    assert [path.name for path in OBJECTS] == ["leakstop.aarch64.bpf.o", "leakstop.x86_64.bpf.o"]
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_structs(path: Path) -> None:
+    structs = {item["name"]: item for item in btf_types(path) if item["kind"] == "STRUCT"}
+    for name, mirror in records.MIRRORS.items():
+        in_object = structs[name]
+        assert ctypes.sizeof(mirror) == in_object["size"], name
+        offsets = {field: getattr(mirror, field).offset for field, *_ in mirror._fields_}
+        assert offsets == {
+            member["name"]: member["bits_offset"] // 8 for member in in_object["members"]
+        }, name
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("name", "prefix", "words"),
+    [
+        ("action", "ACTION_", [each.name for each in Action]),
+        ("reason", "REASON_", [each.name for each in Reason]),
+        ("carriage", "CARRIAGE_", [each.name for each in Carriage]),
+    ],
+)
+def test_enums_follow_the_model(path: Path, name: str, prefix: str, words: list[str]) -> None:
+    header = (BPF / "leakstop.h").read_text()
+    body = header.partition(f"enum {name} {{")[2].partition("}")[0]
+    assert [word.strip().removeprefix(prefix) for word in body.split(",") if word.strip()] == words

