@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Detectors, one a file, listed in ``registry``."""

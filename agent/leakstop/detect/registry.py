@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+"""Every detector, in the order of the documentation. A test compares it with the folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from leakstop.detect.coverage_lost import CoverageLost
+from leakstop.detect.denied_flow import DeniedFlow
+from leakstop.detect.detector import Detector
+from leakstop.detect.secret_in_argv import SecretInArgv
+from leakstop.detect.secret_in_dns import SecretInDns
+from leakstop.detect.secret_unplaced import SecretUnplaced
+
+DETECTORS: tuple[type[Detector[Any]], ...] = (
+    SecretInArgv,
+    SecretInDns,
+    SecretUnplaced,
+    DeniedFlow,
+    CoverageLost,
+)

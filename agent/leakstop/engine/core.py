@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: MIT
+"""Turns events into commands and, in the end, into a report.
+
+No I/O and no clock: time is what events say. So the same events give the same report,
+whether they come from the kernel, from the journal of an agent that died, or from a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from leakstop import __version__
+from leakstop.detect.coverage_lost import agent_died as died_finding
+from leakstop.detect.detector import Attempt, Context
+from leakstop.detect.leak import MASK
+from leakstop.detect.registry import DETECTORS
+from leakstop.engine.commands import Command, Kill
+from leakstop.engine.coverage import CoverageLog
+from leakstop.engine.findings import Findings, worst_first
+from leakstop.engine.flows import Flows
+from leakstop.engine.judge import Judge, Opinion, comparable
+from leakstop.engine.lineage import Lineage, Step
+from leakstop.engine.names import Names
+from leakstop.engine.verdict import exit_code
+from leakstop.errors import ExitCode
+from leakstop.model.event import (
+    Answer,
+    Connect,
+    Event,
+    Exec,
+    Exit,
+    Fork,
+    ProcessSeen,
+    Question,
+    Started,
+    StepSeen,
+)
+from leakstop.model.flow import Flow, Transport
+from leakstop.model.report import FlowRecord, Job, PolicyView, Report, SecretView
+from leakstop.model.verdict import Action, Carriage, Mode, Reason
+from leakstop.policy.canonical import to_document
+from leakstop.policy.rules import IPNetwork, Policy
+
+_NO_JOB = Job()
+_NO_STEP = Step()
+
+
+class Engine:
+    """One guarded job, from its first event to its report."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        secrets: Sequence[SecretView],
+        *,
+        job: Job = _NO_JOB,
+        version: str = __version__,
+        local: Sequence[IPNetwork] = (),
+    ) -> None:
+        self._policy = policy
+        self._secrets = tuple(secrets)
+        self._by_name = {secret.name: secret for secret in secrets}
+        self._job = job
+        self._version = version
+        self._coverage = CoverageLog()
+        self._lineage = Lineage()
+        self._names = Names()
+        self._judge = Judge(policy, local)
+        self._flows = Flows()
+        self._findings = Findings(detector() for detector in DETECTORS)
+        self._ours = True
+        self._contradicted = False
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in force: the guard's own word, and until it speaks the policy's."""
+        started = self._coverage.started
+        return started.mode if started is not None else self._policy.mode
+
+    def feed(self, event: Event) -> list[Command]:
+        """Take in one event; return what has to be done at once."""
+        self._coverage.see(event)
+        if isinstance(event, (Connect, Question)):
+            return self._attempt(event)
+        self._follow(event)
+        if self._findings.wanted(type(event)):
+            context = Context(self._policy, self.mode, self._by_name)
+            self._findings.show(event, context, _NO_STEP)
+        return []
+
+    def report(self, *, final: bool = True, agent_died: bool | None = None) -> Report:
+        """Say everything about the job so far. Changes nothing, so it may be asked at any time.
+
+        A ``final`` report without a ``Finished`` event means that the agent died, unless the
+        caller knows better and says so with ``agent_died``.
+        """
+        coverage = self._coverage
+        died = final and not coverage.finished if agent_died is None else agent_died
+        found = self._findings.listed()
+        findings = worst_first((*found, died_finding(coverage.last_ns)) if died else found)
+        code = exit_code(
+            findings,
+            self._flows.denied,
+            mode=self.mode,
+            fail_on=self._policy.fail_on,
+            whole=coverage.whole and not self._findings.broken,
+            agent_died=died,
+        )
+        first = coverage.first
+        offset_ns = first.ts_ns if first is not None else 0
+        started_s = first.wall_s if first is not None else 0.0
+        return Report(
+            verdict="pass" if code is ExitCode.CLEAN else "fail",
+            exit_code=code,
+            mode=self.mode,
+            leak=self._policy.leak,
+            policy=self._policy_view(),
+            coverage=coverage.summary(agent_died=died, more=self._omissions()),
+            findings=findings,
+            flows=self._flows.listed(),
+            secrets=self._secrets,
+            job=self._job,
+            started_s=started_s,
+            finished_s=started_s + max(0, coverage.last_ns - offset_ns) / 1e9,
+            version=self._version,
+            offset_ns=offset_ns,
+        )
+
+    def _follow(self, event: Event) -> None:
+        """Keep the tables of processes and names up to date."""
+        if isinstance(event, Fork):
+            self._lineage.forked(event)
+            self._names.forget(event.pid)
+        elif isinstance(event, Exec):
+            self._lineage.became(event)
+            self._names.forget(event.pid)
+        elif isinstance(event, Exit):
+            self._lineage.ended(event)
+        elif isinstance(event, Answer):
+            self._names.answered(event)
+        elif isinstance(event, ProcessSeen):
+            self._lineage.seen(event)
+        elif isinstance(event, StepSeen):
+            self._lineage.step_began(event)
+        elif isinstance(event, Started):
+            self._begin(event)
+
+    def _begin(self, event: Started) -> None:
+        self._lineage.begin(event)
+        self._ours = event.policy_digest == self._policy.digest
+        if not self._ours:
+            self._coverage.note(
+                "For a time another policy was in force than the one of this report "
+                f"(`{event.policy_digest}`): the rules of that time are named by this one."
+            )
+
+    def _attempt(self, event: Attempt) -> list[Command]:
+        """Explain, count and show an attempt to reach something; stop a leak under way."""
+        new = self._names.asked(event) if isinstance(event, Question) else True
+        flow, place = self._flow(event)
+        opinion = self._judge.explain(flow)
+        agreed = opinion.policy is event.policy
+        if not agreed:
+            self._note_contradiction(event, flow, opinion)
+        record = FlowRecord(
+            host="" if place == flow.ip else place,
+            ip=flow.ip,
+            port=flow.port,
+            protocol=flow.transport,
+            process=self._lineage.view(event.pid),
+            step="",
+            policy_verdict=event.policy,
+            applied=event.applied,
+            reason=event.reason,
+            rule=opinion.rule if agreed else None,
+            count=int(new),
+            first_ns=event.ts_ns,
+            quiet=agreed and opinion.quiet,
+            service=event.reason is Reason.NOT_NAMED and self._lineage.is_service(event.pid),
+            secrets=_noted(event),
+            sink=opinion.sink,
+        )
+        step = self._lineage.step_of(event.pid)
+        self._findings.show(event, self._context(event, record, flow), step)
+        # What a rule allows is only asked for on the way to a connection, which says it all.
+        if isinstance(event, Connect) or Action.DENY in (event.policy, event.applied):
+            self._flows.add(record, step)
+        return self._commands(event, record.destination)
+
+    def _flow(self, event: Attempt) -> tuple[Flow, str]:
+        """The attempt as the policy judges it, and the place to show for it."""
+        if isinstance(event, Question):
+            return Flow(Transport.DNS, names=(event.name,)), event.name
+        names = self._names.of(event.ip)
+        place = self._names.host_for(event.ip, event.pid) or event.ip
+        return Flow(event.transport, event.port, event.ip, names), place
+
+    def _context(self, event: Attempt, record: FlowRecord, flow: Flow) -> Context:
+        return Context(
+            policy=self._policy,
+            mode=self.mode,
+            secrets=self._by_name,
+            process=record.process,
+            start_ns=self._lineage.start_of(event.pid),
+            flow=flow,
+            place=record.host or record.ip,
+            destination=record.destination,
+            rule=record.rule,
+            quiet=record.quiet,
+            service=record.service,
+            tries=record.count,
+        )
+
+    def _commands(self, event: Attempt, destination: str) -> list[Command]:
+        """What to do at once. The portable sensor only watches, so nothing there."""
+        started = self._coverage.started
+        watching = started is not None and started.sensor == "portable"
+        # 0 is a process that nobody knows, and 1 is never the one that leaks.
+        if event.carriage is not Carriage.KILL or event.killed or watching or event.pid <= 1:
+            return []
+        secrets = ", ".join(dict.fromkeys(hit.secret for hit in event.hits))
+        why = f"on the way to {destination} with {secrets or 'a secret'}"
+        return [Kill(event.pid, self._lineage.start_of(event.pid), why)]
+
+    def _note_contradiction(self, event: Attempt, flow: Flow, opinion: Opinion) -> None:
+        """Say that kernel and reference disagree, unless what they know may differ."""
+        if self._contradicted or not comparable(event.reason):
+            return
+        if not (self._ours and self._coverage.whole):
+            return
+        if any(MASK in name for name in flow.names):
+            return  # the kernel saw another name
+        if isinstance(event, Connect) and not self._names.fresh(event.ip, event.ts_ns):
+            return  # the kernel forgets a name when its answer has expired
+        self._contradicted = True
+        self._coverage.note(
+            f"The kernel and the reference disagree on {_shown(flow)} (kernel: "
+            f"{event.policy.value}, reference: {opinion.policy.value}). This is a fault of "
+            "Leakstop: please report it. What the kernel said is what happened."
+        )
+
+    def _omissions(self) -> tuple[str, ...]:
+        """Sentences about what this report leaves out."""
+        notes = [
+            f"The detector `{name}` failed: what it looks for may have been missed."
+            for name in self._findings.broken
+        ]
+        if self._flows.unlisted:
+            notes.append(
+                f"The list of flows is full: {self._flows.unlisted} further tries are not in it."
+            )
+        if self._findings.unlisted:
+            notes.append(
+                f"The list of findings is full: {self._findings.unlisted} more are not in it."
+            )
+        return tuple(notes)
+
+    def _policy_view(self) -> PolicyView:
+        policy = self._policy
+        return PolicyView(policy.digest, policy.sources, to_document(policy))
+
+
+def _noted(event: Attempt) -> tuple[str, ...]:
+    """The secrets that went along and were not stopped."""
+    if event.applied is Action.DENY:
+        return ()
+    return tuple(dict.fromkeys(hit.secret for hit in event.hits))
+
+
+def _shown(flow: Flow) -> str:
+    if flow.transport is Transport.DNS:
+        return f"the name {flow.names[0]}"
+    return f"{flow.ip} {flow.transport.value} {flow.port}"
+
+
+__all__ = ["Engine"]

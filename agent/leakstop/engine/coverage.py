@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""Keeps account of what was seen, and of what was not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from leakstop.model.event import Event, Exec, Finished, Gap, Loss, Started
+from leakstop.model.report import Coverage
+
+_NS = 1e9
+
+# Counters of the data plane behind which nothing was missed: it refused instead.
+_REFUSED = {
+    "addresses": (
+        "address",
+        "could not be learned, because the table was full; connections there count as not named.",
+    ),
+    "answers": (
+        "DNS answer",
+        "could not be read, so nothing was learned from it; connections there count as not named.",
+    ),
+    "marks": ("process", "could not be marked as carrying a secret, and was killed instead."),
+}
+
+
+class CoverageLog:
+    """How whole the guard was."""
+
+    def __init__(self) -> None:
+        self.first: Started | None = None
+        self.started: Started | None = None
+        self.last_ns = 0
+        self._finished = False
+        self._lost: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._gaps: list[Gap] = []
+        self._unscanned = 0
+        self._announced: dict[str, None] = {}
+        self._notes: dict[str, None] = {}
+
+    def see(self, event: Event) -> None:
+        """Take ``event`` into account."""
+        self.last_ns = max(self.last_ns, event.ts_ns)
+        if isinstance(event, Exec):
+            self._unscanned += event.unscanned
+        elif isinstance(event, Loss):
+            (self._lost if event.missed else self._refused)[event.where] += event.count
+        elif isinstance(event, Gap):
+            self._gaps.append(event)
+        elif isinstance(event, Started):
+            self.first = self.first or event
+            self.started = event
+            self._announced.update(dict.fromkeys(event.notes))
+            self._finished = False
+        elif isinstance(event, Finished):
+            self._finished = True
+
+    def note(self, text: str) -> None:
+        """Add a sentence to the report, once."""
+        self._notes[text] = None
+
+    @property
+    def finished(self) -> bool:
+        """The guard was taken down in order."""
+        return self._finished
+
+    @property
+    def lost(self) -> int:
+        """Events lost."""
+        return sum(self._lost.values())
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is missing between the first event and the last."""
+        return not (self.lost or self._gaps)
+
+    def summary(self, *, agent_died: bool, more: tuple[str, ...] = ()) -> Coverage:
+        """Return the account; ``more`` are sentences that belong to it now."""
+        started = self.started
+        notes = (*self._announced, *self._shortfalls(agent_died), *more, *self._notes)
+        return Coverage(
+            sensor=started.sensor if started else "",
+            complete=started is not None and self.whole and not agent_died,
+            lost_events=self.lost,
+            notes=tuple(dict.fromkeys(notes)),
+            agent_died=agent_died,
+        )
+
+    def _shortfalls(self, agent_died: bool) -> list[str]:
+        notes = []
+        if self.started is None:
+            notes.append("The journal has no beginning: no guard is known to have been in force.")
+        if agent_died:
+            notes.append(
+                "The agent ended before the guard was taken down; what happened after its last "
+                "event is not known."
+            )
+        for where, count in sorted(self._lost.items()):
+            notes.append(f"{_counted(count, 'event')} lost (counter `{where}`).")
+        for where, count in sorted(self._refused.items()):
+            noun, story = _REFUSED[where]
+            notes.append(f"{_counted(count, noun)} {story}")
+        for gap in self._gaps:
+            seconds = max(0, gap.ts_ns - gap.since_ns) / _NS
+            notes.append(f"The agent was away for {seconds:.1f} s: {gap.why}.")
+        if self._unscanned:
+            notes.append(
+                f"The arguments of {_counted(self._unscanned, 'program')} could not be read "
+                "whole; a secret in the rest would not have been recognised."
+            )
+        return notes
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{count} {noun if count == 1 else plural}"
+
+
+__all__ = ["CoverageLog"]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Counts attempts into flow records: one for each program, step, destination and outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, replace
+
+from leakstop.engine.lineage import Step, brief
+from leakstop.model.flow import Transport
+from leakstop.model.report import FlowRecord
+from leakstop.model.verdict import Action, Reason
+
+_LIMIT = 20_000
+"""Records kept. A job that scans a network would otherwise fill the memory."""
+
+
+@dataclass(slots=True)
+class _Row:
+    record: FlowRecord
+    step: Step
+    count: int
+    first_ns: int
+    secrets: tuple[str, ...]
+
+    def add(self, more: FlowRecord) -> None:
+        """Count one more, in place: a busy job has thousands a second."""
+        self.count += more.count
+        # Events of several processors may arrive a little out of order.
+        if more.first_ns < self.first_ns:
+            self.first_ns = more.first_ns
+        if more.secrets and more.secrets != self.secrets:
+            self.secrets = tuple(dict.fromkeys((*self.secrets, *more.secrets)))
+
+    def named(self) -> FlowRecord:
+        """The record, with the name that its step has by now."""
+        return replace(
+            self.record,
+            step=self.step.name,
+            count=self.count,
+            first_ns=self.first_ns,
+            secrets=self.secrets,
+        )
+
+
+class Flows:
+    """The attempts of a job."""
+
+    def __init__(self, limit: int = _LIMIT) -> None:
+        self._limit = limit
+        self._rows: dict[tuple[Hashable, ...], _Row] = {}
+        self._denied: set[Reason] = set()
+        self._unlisted = 0
+
+    def add(self, record: FlowRecord, step: Step) -> None:
+        """Count one attempt. ``record.count`` may be 0: then it is part of one already counted."""
+        if record.applied is Action.DENY and not (record.quiet or record.service):
+            self._denied.add(record.reason)
+        key = (*_cause(record), step)
+        row = self._rows.get(key)
+        if row is not None:
+            row.add(record)
+        elif len(self._rows) < self._limit:
+            count = max(1, record.count)
+            kept = replace(record, process=brief(record.process))
+            self._rows[key] = _Row(kept, step, count, record.first_ns, record.secrets)
+        else:
+            self._unlisted += record.count
+
+    @property
+    def denied(self) -> frozenset[Reason]:
+        """Why attempts were denied, quiet denials left out. Complete, unlike the list."""
+        return frozenset(self._denied)
+
+    @property
+    def unlisted(self) -> int:
+        """Attempts that the list has no room for."""
+        return self._unlisted
+
+    def listed(self) -> tuple[FlowRecord, ...]:
+        """Return the records in order of first sight.
+
+        A question that was let pass is only worth a line when nothing followed it: else the
+        connection says the same and more.
+        """
+        merged: dict[tuple[Hashable, ...], FlowRecord] = {}
+        for record in self._worth_a_line():
+            key = (*_cause(record), record.step)
+            merged[key] = _join(merged[key], record) if key in merged else record
+        return tuple(sorted(merged.values(), key=lambda record: record.first_ns))
+
+    def _worth_a_line(self) -> Iterator[FlowRecord]:
+        records = [row.named() for row in self._rows.values()]
+        reached = {record.host for record in records if record.protocol is not Transport.DNS}
+        for record in records:
+            question = record.protocol is Transport.DNS
+            if question and record.applied is Action.ALLOW and record.host in reached:
+                continue
+            yield record
+
+
+def _cause(record: FlowRecord) -> tuple[Hashable, ...]:
+    return (
+        record.host or record.ip,
+        record.port,
+        record.protocol,
+        record.process.exe,
+        record.policy_verdict,
+        record.applied,
+        record.reason,
+    )
+
+
+def _join(first: FlowRecord, more: FlowRecord) -> FlowRecord:
+    secrets = first.secrets
+    if more.secrets and more.secrets != secrets:
+        secrets = tuple(dict.fromkeys((*secrets, *more.secrets)))
+    # Events of several processors may arrive a little out of order.
+    first_ns = min(first.first_ns, more.first_ns)
+    return replace(first, count=first.count + more.count, first_ns=first_ns, secrets=secrets)
+
+
+__all__ = ["Flows"]

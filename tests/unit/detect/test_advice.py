@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Lines to paste say exactly what was seen, or are not offered."""
+
+from __future__ import annotations
+
+import pytest
+
+from leakstop.detect.advice import destination_rule, home_line, rotate
+from leakstop.detect.detector import Context
+from leakstop.model.flow import Flow, Transport
+from leakstop.model.verdict import Mode
+from leakstop.policy.rules import Home, Policy
+from story import allow, home, secret
+
+TCP, UDP, DNS, ICMP, OTHER = (
+    Transport.TCP,
+    Transport.UDP,
+    Transport.DNS,
+    Transport.ICMP,
+    Transport.OTHER,
+)
+
+
+@pytest.mark.parametrize(
+    ("transport", "place", "port", "rule"),
+    [
+        (TCP, "api.a.test", 443, "api.a.test"),
+        (TCP, "api.a.test", 8443, "api.a.test:8443"),
+        (TCP, "postgres", 443, "postgres:443"),
+        (TCP, "198.51.100.7", 443, "198.51.100.7"),
+        (TCP, "198.51.100.7", 80, "198.51.100.7:80"),
+        (TCP, "2001:db8::7", 443, "2001:db8::7"),
+        (TCP, "2001:db8::7", 80, "[2001:db8::7]:80"),
+        (UDP, "ntp.a.test", 123, "udp://ntp.a.test:123"),
+        (UDP, "2001:db8::7", 443, "udp://[2001:db8::7]:443"),
+        (DNS, "_srv.a.test", 0, "_srv.a.test"),
+        (DNS, "postgres", 0, "dns://postgres"),
+        (ICMP, "198.51.100.7", 0, "icmp://198.51.100.7"),
+        (OTHER, "198.51.100.7", 0, ""),
+    ],
+)
+def test_destination_rule(transport: Transport, place: str, port: int, rule: str) -> None:
+    assert destination_rule(Flow(transport, port), place) == rule
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "*.a.test",
+        "a.test, evil.test",
+        "a.test #",
+        "a.test\n- evil.test",
+        "a: b",
+        "x{0..9}.a.test",
+        "-a.test",
+        "***npm_token***.a.test",
+        'a".test',
+        "A.test",
+    ],
+)
+@pytest.mark.parametrize("transport", [TCP, UDP, DNS, ICMP])
+def test_a_name_that_would_say_more_than_it_shows_gives_no_line(
+    name: str, transport: Transport
+) -> None:
+    assert destination_rule(Flow(transport, 443), name) == ""
+
+
+def context(place: str, port: int = 443, **homes: Home) -> Context:
+    """What is known of a TCP flow to ``place``."""
+    views = {
+        "NPM_TOKEN": secret("NPM_TOKEN", revoke="https://registry.test/tokens"),
+        "GITHUB_TOKEN": secret("GITHUB_TOKEN", short_lived=True),
+    }
+    policy = Policy(homes=homes)
+    return Context(policy, Mode.AUDIT, views, flow=Flow(TCP, port), place=place)
+
+
+@pytest.mark.parametrize(
+    ("known", "place", "port", "line"),
+    [
+        ({}, "a.test", 443, "secrets: {T: a.test}"),
+        ({}, "a.test", 8443, "secrets: {T: a.test:8443}"),
+        ({}, "2001:db8::7", 80, 'secrets: {T: "[2001:db8::7]:80"}'),
+        ({}, "2001:db8::7", 443, 'secrets: {T: "2001:db8::7"}'),
+        ({"T": home()}, "a.test", 443, "secrets: {T: a.test}"),
+        ({"T": home(allow("b.test"))}, "a.test", 443, "secrets: {T: [b.test, a.test]}"),
+        (
+            {"T": Home(False, (), ("publish:npm", "*.b.test"))},
+            "a.test",
+            443,
+            'secrets: {T: [publish:npm, "*.b.test", a.test]}',
+        ),
+        ({}, "evil test", 443, ""),
+    ],
+)
+def test_home_line(known: dict[str, Home], place: str, port: int, line: str) -> None:
+    assert home_line("T", context(place, port, **known)) == line
+
+
+def test_rotate_knows_the_page_and_what_expires() -> None:
+    here = context("a.test")
+    assert rotate("NPM_TOKEN", here) == "rotate NPM_TOKEN (https://registry.test/tokens)"
+    assert rotate("GITHUB_TOKEN", here) == "GITHUB_TOKEN expires with this job"
+    assert rotate("OTHER", here) == "rotate OTHER"

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""Losses: a finding where the policy was to be enforced, a note elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from leakstop.detect.coverage_lost import agent_died
+from leakstop.errors import ExitCode
+from leakstop.model.event import Gap
+from leakstop.model.finding import Severity
+from leakstop.model.verdict import Mode
+from story import Ends, Finds, FindsOnly, Notes, guarded, loses
+
+GAP = Gap(9_000_000_000, 4_000_000_000, "the agent was restarted")
+
+
+def test_lost_events_are_added_up_by_counter() -> None:
+    told = guarded(mode=Mode.BLOCK).sees(loses(2), loses(3), loses(1, "scratch"))
+    told.expects(
+        FindsOnly("coverage-lost", "coverage-lost"),
+        Finds("coverage-lost", count=5, severity=Severity.HIGH, failing=True),
+        Finds("coverage-lost", count=1),
+        Ends(ExitCode.COVERAGE),
+    )
+
+
+def test_a_time_without_agent() -> None:
+    guarded(mode=Mode.BLOCK).sees(GAP, replace(GAP, ts_ns=12_000_000_000)).expects(
+        Finds("coverage-lost", count=2), Notes("5.0 s"), Ends(ExitCode.COVERAGE)
+    )
+
+
+@pytest.mark.parametrize("event", [loses(3), GAP])
+def test_in_audit_it_is_a_note(event: Gap) -> None:
+    told = guarded().sees(event).expects(FindsOnly(), Ends(ExitCode.CLEAN))
+    assert len(told.report.coverage.notes) == 1
+
+
+def test_a_dead_agent_is_a_finding_of_its_own() -> None:
+    finding = agent_died(7)
+    assert (finding.id, finding.ts_ns, finding.failing) == ("coverage-lost", 7, True)

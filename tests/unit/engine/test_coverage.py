@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""The account of what was seen, in sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from leakstop.engine.coverage import CoverageLog
+from leakstop.model.event import Event, Gap, Loss
+from story import execs, finished, loses, started
+
+S = 1_000_000_000
+
+
+def log(*events: Event) -> CoverageLog:
+    """An account of these events."""
+    made = CoverageLog()
+    for event in events:
+        made.see(event)
+    return made
+
+
+def test_a_whole_guard_has_nothing_to_say() -> None:
+    coverage = log(started(), finished()).summary(agent_died=False)
+    assert (coverage.sensor, coverage.complete, coverage.lost_events) == ("kernel", True, 0)
+    assert coverage.notes == ()
+
+
+def test_notes_of_the_sensor_come_first_and_none_twice() -> None:
+    made = log(started(notes=("No TLS.", "No UDP.")), loses(1), started(notes=("No UDP.",)))
+    made.note("Last.")
+    made.note("Last.")
+    assert made.summary(agent_died=False, more=("Full.",)).notes == (
+        "No TLS.",
+        "No UDP.",
+        "1 event lost (counter `events`).",
+        "Full.",
+        "Last.",
+    )
+
+
+def test_losses_are_added_up_by_counter() -> None:
+    made = log(started(), loses(2), loses(3), loses(4, "scratch"))
+    coverage = made.summary(agent_died=False)
+    assert (coverage.lost_events, coverage.complete, made.whole) == (9, False, False)
+    assert coverage.notes == (
+        "5 events lost (counter `events`).",
+        "4 events lost (counter `scratch`).",
+    )
+
+
+def test_a_time_without_agent_is_told() -> None:
+    made = log(started(), Gap(5 * S, 2 * S, "the agent was restarted"))
+    coverage = made.summary(agent_died=False)
+    assert coverage.notes == ("The agent was away for 3.0 s: the agent was restarted.",)
+    assert not coverage.complete
+    assert not made.whole
+
+
+def test_a_dead_agent_is_told() -> None:
+    coverage = log(started()).summary(agent_died=True)
+    assert coverage.agent_died
+    assert not coverage.complete
+    assert "The agent ended" in coverage.notes[0]
+
+
+def test_a_guard_that_begins_again_has_not_finished() -> None:
+    made = log(replace(started(), ts_ns=S), finished(), replace(started(), ts_ns=3 * S))
+    assert not made.finished
+    assert made.first is not None
+    assert (made.first.ts_ns, made.last_ns) == (S, 3 * S)
+    made.see(finished())
+    assert made.finished
+
+
+def test_unscanned_arguments_are_counted() -> None:
+    made = log(started(), execs(9, "sh", unscanned=True), execs(9, "sh", unscanned=True))
+    assert "2 programs" in made.summary(agent_died=False).notes[0]
+    assert made.whole, "it is a limit, not a loss"
+
+
+def test_what_was_refused_instead_is_noted_and_not_lost() -> None:
+    made = CoverageLog()
+    for where in ("answers", "addresses", "addresses", "marks", "events"):
+        made.see(Loss(1, where, 1))
+    assert made.lost == 1
+    notes = " ".join(made.summary(agent_died=False).notes)
+    assert "1 DNS answer could not be read" in notes
+    assert "2 addresses could not be learned" in notes
+    assert "1 process could not be marked" in notes
+    assert "1 event lost (counter `events`)" in notes
