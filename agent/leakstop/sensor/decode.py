@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""Records of the kernel's ring, turned into events. What may hold a secret is masked here."""
+
+from __future__ import annotations
+
+import ctypes
+from ipaddress import IPv4Address, IPv6Address
+
+from leakstop.bpf import records
+from leakstop.bpf.records import Kind
+from leakstop.model.event import Answer, Connect, Event, Exec, Exit, Fork, Question, SecretHit
+from leakstop.model.flow import Transport
+from leakstop.model.verdict import Action, Carriage, Reason
+from leakstop.secrets.masker import Masker
+from leakstop.secrets.needles import NeedleTable
+from leakstop.sensor import proc
+
+ARGV_MAX = 1 << 18
+"""Bytes of a command line that an event holds at most; longer ones are marked."""
+
+_ACTIONS = tuple(Action)
+_REASONS = tuple(Reason)
+_CARRIAGES = tuple(Carriage)
+_VIAS = ("connect", "send", "socket")
+_TRANSPORTS = {
+    1: Transport.ICMP,
+    6: Transport.TCP,
+    17: Transport.UDP,
+    58: Transport.ICMP,
+}
+# RFC 1035, 3596, 2782, 9460; others are written as RFC 3597 does.
+_QTYPES = {
+    1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA",
+    33: "SRV", 64: "SVCB", 65: "HTTPS", 255: "ANY", 257: "CAA",
+}  # fmt: skip
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+class Decoder:
+    """Reads records, one at a time."""
+
+    def __init__(self, needles: NeedleTable, masker: Masker) -> None:
+        self._owners = tuple(
+            SecretHit(needles.names[owner], encoding) for owner, encoding in needles.owners
+        )
+        self._masker = masker
+
+    def decode(self, address: int, size: int) -> Event:
+        """Build the event of the record at ``address``.
+
+        Raises:
+            ValueError: the record is of no known kind.
+        """
+        head = records.EventHead.from_address(address)
+        kind = head.kind
+        if kind == Kind.FORK:
+            fork = records.EventFork.from_address(address)
+            return Fork(head.ts, head.pid, fork.ppid, head.start)
+        if kind == Kind.EXIT:
+            return Exit(head.ts, head.pid, records.EventExit.from_address(address).code)
+        if kind == Kind.EXEC:
+            return self._exec(records.EventExec.from_address(address))
+        if kind == Kind.CONNECT:
+            return self._connect(records.EventConnect.from_address(address))
+        if kind == Kind.QUESTION:
+            return self._question(address, size)
+        if kind == Kind.ANSWER:
+            return self._answer(records.EventAnswer.from_address(address))
+        raise ValueError(f"record of unknown kind {kind}, {size} bytes")
+
+    def _exec(self, record: records.EventExec) -> Exec:
+        start = ctypes.addressof(record) + records.EventExec.argv.offset
+        raw = ctypes.string_at(start, record.argv_copied)
+        truncated = record.argv_copied < record.argv_bytes
+        if truncated:
+            raw, truncated = _rest_of_argv(record.head.pid, raw, record.argv_bytes)
+        exe = proc.text(record.exe)
+        if not exe.startswith("/"):
+            exe = proc.exe(record.head.pid) or exe
+        # Masked as one text: a value may hold the NUL between two arguments.
+        masked = self._masker.mask_bytes(raw, cut=truncated) if raw else b""
+        return Exec(
+            ts_ns=record.head.ts,
+            pid=record.head.pid,
+            ppid=record.ppid,
+            uid=record.uid,
+            exe=self._masker.mask(exe, cut=False),
+            argv=tuple(map(proc.text, proc.split_nul(masked))),
+            argv_bytes=record.argv_bytes,
+            truncated=truncated,
+            hits=self._hits(record.hits, record.hit_count),
+            unscanned=bool(record.unscanned),
+            start_ns=record.head.start,
+            cgroup=record.cgroup,
+        )
+
+    def _connect(self, record: records.EventConnect) -> Connect:
+        judged = record.judged
+        return Connect(
+            ts_ns=record.head.ts,
+            pid=record.head.pid,
+            transport=_TRANSPORTS.get(record.protocol, Transport.OTHER),
+            ip=ip_text(bytes(record.ip)),
+            port=record.port,
+            via=_VIAS[record.via],
+            policy=_ACTIONS[judged.policy],
+            applied=_ACTIONS[judged.applied],
+            reason=_REASONS[judged.reason],
+            carriage=_CARRIAGES[judged.carriage],
+            hits=self._hits(record.hits, record.hit_count),
+            killed=bool(record.killed),
+        )
+
+    def _question(self, address: int, size: int) -> Question:
+        # The record ends with the name, so it is shorter than the struct.
+        record = records.EventQuestion()
+        ctypes.memmove(ctypes.addressof(record), address, min(size, ctypes.sizeof(record)))
+        judged = record.judged
+        name = record.name[: record.name_len].decode("ascii", "backslashreplace")
+        shown = self._masker.mask(name, cut=False)
+        joined = shown.replace(".", "")
+        if record.in_name and (shown == name or self._masker.mask(joined, cut=False) != joined):
+            # The secret is spread over labels: nothing of the name can be shown.
+            shown = f"***{self._owners[record.hits[0]].secret}***"
+        return Question(
+            ts_ns=record.head.ts,
+            pid=record.head.pid,
+            name=shown.lower(),
+            qtype=_QTYPES.get(record.qtype, f"TYPE{record.qtype}"),
+            resolver=ip_text(bytes(record.resolver)),
+            policy=_ACTIONS[judged.policy],
+            applied=_ACTIONS[judged.applied],
+            reason=_REASONS[judged.reason],
+            carriage=_CARRIAGES[judged.carriage],
+            hits=self._hits(record.hits, record.hit_count),
+            in_name=bool(record.in_name),
+            killed=bool(record.killed),
+        )
+
+    def _answer(self, record: records.EventAnswer) -> Answer:
+        name = record.name[: record.name_len].decode("ascii", "backslashreplace")
+        return Answer(
+            ts_ns=record.head.ts,
+            name=self._masker.mask(name, cut=False).lower(),
+            addresses=tuple(ip_text(bytes(record.address[i])) for i in range(record.count)),
+            ttl_s=record.ttl,
+        )
+
+    def _hits(self, needles: ctypes.Array[ctypes.c_uint16], count: int) -> tuple[SecretHit, ...]:
+        return tuple(self._owners[needles[i]] for i in range(min(count, records.HITS_MAX)))
+
+
+def ip_text(packed: bytes) -> str:
+    """16 bytes as text, v4-mapped addresses as IPv4."""
+    if packed[:12] == _MAPPED:
+        return str(IPv4Address(packed[12:]))
+    return str(IPv6Address(packed))
+
+
+def _rest_of_argv(pid: int, raw: bytes, total: int) -> tuple[bytes, bool]:
+    """The whole command line if the process still shows it, and whether it is cut."""
+    shown = proc.cmdline(pid)
+    whole = b"\0".join(shown) + b"\0" if shown else b""
+    # A process can overwrite its arguments; then what the kernel copied is the truth.
+    if len(whole) < total or not whole.startswith(raw[:-1]):
+        return raw, True
+    return whole[:ARGV_MAX], len(whole) > ARGV_MAX
+
+
+__all__ = ["Decoder", "ip_text"]

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: MIT
+"""The kernel sensor: loads the data plane, attaches it to a cgroup, and reads its events."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from leakstop.bpf import fill, pins, records
+from leakstop.bpf.libbpf import BpfError, Library, Link, Object, Ring, library
+from leakstop.errors import UnsupportedError
+from leakstop.model.event import Event, Exec, Loss, ProcessSeen, Started, StepSeen
+from leakstop.secrets.masker import Masker
+from leakstop.sensor import proc
+from leakstop.sensor.decode import Decoder
+from leakstop.sensor.locals import read_networks
+from leakstop.sensor.machine import kernel_version
+from leakstop.sensor.neighbours import Neighbours
+from leakstop.sensor.plan import GuardPlan
+from leakstop.sensor.steps import step_label
+
+_OBJECTS = Path(__file__).resolve().parent.parent / "bpf"
+_SIGNAL_SINCE = (6, 16)
+"""bpf_send_signal in cgroup programs (Linux commit ee971630f20f)."""
+
+# Lineage first: a process that is born while we attach must not be missed.
+_TRACING = ("on_fork", "on_exit", "on_exec")
+_CGROUP = (
+    "on_ingress",
+    "on_egress",
+    "on_socket",
+    "on_sendmsg4",
+    "on_sendmsg6",
+    "on_connect4",
+    "on_connect6",
+)
+
+_LOSSES_EVERY_S = 0.25
+
+NOTES = (
+    "Payloads were not inspected: secrets were looked for in command lines and DNS names.",
+    "Connections that were open before the guard started were not judged.",
+)
+"""What this release does not see, whatever the job does."""
+
+COMMAND_NOTE = (
+    "What a daemon did on the command's behalf (Docker, systemd) was outside of the guard: only "
+    "the command and what it started are in it."
+)
+"""What else is not seen when one command is guarded and not the machine."""
+
+
+class KernelSensor:
+    """Sees and denies in the kernel. Goes on denying when this process dies."""
+
+    def __init__(self, plan: GuardPlan) -> None:
+        self._plan = plan
+        self._masker = Masker(plan.secrets)
+        self._decoder = Decoder(plan.needles, self._masker)
+        self._events: deque[Event] = deque()
+        self._links: list[Link] = []
+        self._object: Object | None = None
+        self._ring: Ring | None = None
+        self._neighbours: Neighbours | None = None
+        self._lost = dict.fromkeys(records.Lost, 0)
+        self._losses_read_s = 0.0
+
+    def start(self) -> None:
+        """Load, fill, attach. Nothing is attached if any part of it fails.
+
+        Raises:
+            UnsupportedError: this machine cannot do it, and why.
+        """
+        _require_machine(self._plan.cgroup)
+        assert self._plan.cgroup is not None
+        try:
+            libbpf = library()
+            self._object = self._load(libbpf)
+            self._fill(self._object)
+            self._ring = Ring(libbpf, self._object.map("events"), self._on_record)
+            table = self._object.map("neighbours")
+            self._neighbours = Neighbours(table, self._plan.local, read_networks)
+            self._neighbours.wake(self._ring.fileno())
+            self._attach(self._object, self._plan.cgroup)
+        except BaseException:
+            self.close()
+            raise
+        self._events.append(self._started())
+        self._events.extend(self._running())
+
+    def fileno(self) -> int:
+        """Readable when events wait; -1 before ``start``."""
+        return self._ring.fileno() if self._ring else -1
+
+    def poll(self, timeout_s: float) -> Iterator[Event]:
+        """Events that wait now, or that come within ``timeout_s``."""
+        if self._ring is None:
+            return
+        if timeout_s > 0 and not self._events:
+            select.select([self._ring], [], [], timeout_s)
+        if self._neighbours is not None:
+            self._neighbours.follow()
+        self._ring.consume()
+        self._read_losses()
+        while self._events:
+            yield self._events.popleft()
+
+    def close(self) -> None:
+        """Detach everything and remove the pins. What waits can still be polled before."""
+        for link in self._links:
+            link.close()
+        self._links.clear()
+        pins.release(self._plan.run_dir)
+        if self._neighbours is not None:
+            self._neighbours.close()
+            self._neighbours = None
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+        if self._object is not None:
+            self._object.close()
+            self._object = None
+
+    @classmethod
+    def try_load(cls) -> str | None:
+        """Load the programs without attaching them; return why that fails, or ``None``."""
+        try:
+            _require_machine(None)
+            opened = Object(library(), object_path())
+            try:
+                opened.load()
+            finally:
+                opened.close()
+        except UnsupportedError as error:
+            return f"{error.what}. {error.why}".strip()
+        return None
+
+    # -- in force -----------------------------------------------------------------------
+
+    def _load(self, libbpf: Library) -> Object:
+        """Load with the helpers that this kernel should have, then without the newest one."""
+        wishes = (True, False) if kernel_version(os.uname().release) >= _SIGNAL_SINCE else (False,)
+        for signal in wishes:
+            opened = Object(libbpf, object_path())
+            try:
+                plan = self._plan
+                fill.configure(opened, plan.policy, plan.tables, plan.needles, signal=signal)
+                opened.load()
+            except BpfError:
+                opened.close()
+                if signal is wishes[-1]:
+                    raise
+            else:
+                return opened
+        raise AssertionError("unreachable")
+
+    def _fill(self, opened: Object) -> None:
+        plan = self._plan
+        fill.fill(opened, plan.policy, plan.tables, plan.needles, plan.resolvers)
+
+    def _attach(self, opened: Object, cgroup: Path) -> None:
+        directory = self._plan.run_dir / "bpf"
+        pins.mount(directory)
+        descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            opened.map("guarded").update(bytes(4), descriptor.to_bytes(4, "little"))
+            for program in (*_TRACING, *_CGROUP):
+                tracing = program in _TRACING
+                link = (
+                    opened.attach(program) if tracing else opened.attach_cgroup(program, descriptor)
+                )
+                self._links.append(link)
+                link.pin(directory / program)
+        finally:
+            os.close(descriptor)
+
+    # -- events -------------------------------------------------------------------------
+
+    def _on_record(self, address: int, size: int) -> None:
+        event = self._decoder.decode(address, size)
+        self._events.append(event)
+        if isinstance(event, Exec) and event.ppid == self._plan.worker_pid != 0:
+            label = step_label(proc.environ(event.pid), [os.fsencode(a) for a in event.argv])
+            if label:
+                self._events.append(StepSeen(event.ts_ns, event.pid, self._masker.mask(label)))
+
+    def _started(self) -> Started:
+        plan = self._plan
+        return Started(
+            ts_ns=_now_ns(),
+            wall_s=time.time(),
+            sensor="kernel",
+            mode=plan.policy.mode,
+            scope=plan.scope,
+            policy_digest=plan.policy.digest,
+            secrets=tuple(secret.name for secret in plan.secrets),
+            worker_pid=plan.worker_pid,
+            notes=(*NOTES, COMMAND_NOTE) if plan.scope == "command" else NOTES,
+        )
+
+    def _running(self) -> Iterator[Event]:
+        """What already runs, so that lineages lead somewhere."""
+        now = _now_ns()
+        # A command's cgroup is new and empty: only who starts the command is worth knowing.
+        one = self._plan.scope == "command" and self._plan.root_pid
+        for pid in proc.ancestors(self._plan.root_pid) if one else proc.pids():
+            process = proc.read(pid)
+            if process is not None:
+                yield ProcessSeen(
+                    ts_ns=now,
+                    pid=pid,
+                    ppid=process.ppid,
+                    exe=process.exe,
+                    argv=tuple(self._masker.mask(proc.text(a)) for a in process.argv)[:64],
+                    start_ns=process.start_ns,
+                )
+
+    def _read_losses(self) -> None:
+        now_s = time.monotonic()
+        if self._object is None or now_s - self._losses_read_s < _LOSSES_EVERY_S:
+            return
+        self._losses_read_s = now_s
+        losses = self._object.map("losses")
+        width = 8 * _possible_cpus()
+        for kind, before in self._lost.items():
+            raw = losses.lookup(int(kind).to_bytes(4, "little"), width) or b""
+            total = sum(int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8))
+            if total > before:
+                self._lost[kind] = total
+                self._events.append(Loss(_now_ns(), kind.name.lower(), total - before))
+
+
+def object_path() -> Path:
+    """The object for this machine's architecture."""
+    return _OBJECTS / f"leakstop.{os.uname().machine}.bpf.o"
+
+
+def _require_machine(cgroup: Path | None) -> None:
+    if os.geteuid() != 0:
+        raise UnsupportedError(
+            "the kernel sensor needs root",
+            why="only root may load BPF programs",
+            fix="`sudo leakstop …`",
+        )
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        raise UnsupportedError(
+            "this kernel has no BTF",
+            why="/sys/kernel/btf/vmlinux is missing, so the programs cannot be fitted to it",
+            fix="use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels are",
+        )
+    if not object_path().exists():
+        raise UnsupportedError(
+            f"there is no data plane for {os.uname().machine}",
+            fix="use a machine with x86_64 or aarch64",
+        )
+    if cgroup is not None and not cgroup.is_dir():
+        raise UnsupportedError("the cgroup to guard is not there", where=str(cgroup))
+
+
+def _possible_cpus() -> int:
+    """CPUs that per-CPU maps have room for: the last of e.g. ``0-3`` plus one."""
+    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return int(text.replace(",", "-").split("-")[-1]) + 1
+
+
+def _now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+__all__ = ["COMMAND_NOTE", "NOTES", "KernelSensor", "object_path"]
