@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""A report with everything that the renderers derive from it, derived once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from leakstop.model.finding import Finding
+from leakstop.model.process import ProcessView
+from leakstop.model.report import Report, SecretView
+from leakstop.report import escape
+from leakstop.report.facts import Facts, facts_of
+from leakstop.report.proposal import Proposal, propose
+from leakstop.report.vocabulary import Vocabulary
+
+BUILT_IN = "built in"
+"""``RuleRef.source`` of what no policy wrote (``policy.presets``, which would load YAML)."""
+
+_SHELLS = frozenset({"bash", "sh", "dash", "zsh", "env", "sudo"})
+_MAX_ANCESTORS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the renderers of people's text work on."""
+
+    report: Report
+    facts: Facts
+    vocabulary: Vocabulary
+    proposal: Proposal
+
+    @classmethod
+    def of(cls, report: Report, vocabulary: Vocabulary | None = None) -> Context:
+        """Derive everything from ``report``."""
+        words = vocabulary or Vocabulary()
+        facts = facts_of(report)
+        return cls(report, facts, words, propose(report, facts, words))
+
+    @property
+    def in_workflow(self) -> bool:
+        """Whether this ran in a job of a workflow, not in somebody's shell."""
+        return bool(self.report.job.run_id or self.report.job.workflow)
+
+    @property
+    def policy_file(self) -> str:
+        """The policy file that a line would go into, or empty."""
+        files = (s for s in self.report.policy.sources if s.endswith((".yml", ".yaml")))
+        return next(files, "")
+
+    @property
+    def policy_is_input(self) -> bool:
+        """Whether the policy stands in the step itself."""
+        return self.in_workflow and not self.policy_file
+
+    @property
+    def policy_place(self) -> str:
+        """Where ``allow`` and ``secrets`` stand, for the end of a sentence in Markdown."""
+        if self.policy_file:
+            return escape.code(self.policy_file)
+        return "your Leakstop step" if self.in_workflow else "your policy"
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether somebody wrote a rule or a home already."""
+        document = self.report.policy.canonical
+        groups = document.get("rules", ())
+        written = [group for group in groups if _is_written(group)] if _is_list(groups) else []
+        return bool(written or self.policy_file)
+
+    def secret(self, name: str) -> SecretView:
+        """The watched secret of this name."""
+        known = (secret for secret in self.report.secrets if secret.name == name)
+        return next(known, SecretView(name=name, home=(), kind="", revoke=""))
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
+
+
+def _is_written(group: object) -> bool:
+    return isinstance(group, Mapping) and group.get("source") != BUILT_IN
+
+
+def program(path: str) -> str:
+    """The bare name of an executable."""
+    return path.rsplit("/", 1)[-1]
+
+
+def ancestors(process: ProcessView) -> tuple[str, ...]:
+    """Names of the programs that led to ``process``, nearest first, up to the runner."""
+    names: list[str] = []
+    for path in process.ancestry[:_MAX_ANCESTORS]:
+        name = program(path)
+        if name.startswith("Runner."):
+            break
+        names.append(name)
+    return tuple(names)
+
+
+def starter(process: ProcessView) -> str:
+    """The program that started ``process``, where that says more than the step does."""
+    parent = next(iter(ancestors(process)), "")
+    return "" if parent in _SHELLS else parent
+
+
+_ENCODINGS = {"raw": "as plain text", "base64": "as base64", "base64url": "as URL-safe base64"}
+_PLACES = {"secret-in-argv": "on the command line", "secret-in-dns": "in a DNS name"}
+
+
+def carried_how(finding: Finding) -> str:
+    """``as plain text on the command line``; empty where nothing is known."""
+    parts = (_ENCODINGS.get(finding.encoding, ""), _PLACES.get(finding.id, ""))
+    return " ".join(part for part in parts if part)

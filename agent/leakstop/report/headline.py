@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""The first two lines of every report: a title, then the state word and the numbers.
+
+The summary, the log and the terminal say the same; only the dress differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from leakstop.model.finding import Finding
+from leakstop.model.report import Report
+from leakstop.report import escape
+from leakstop.report.facts import Facts, State, count_hosts, plural
+
+INSPECTED = "command lines and DNS names inspected"
+"""What this release looks into. Never "everything": it does not open TLS."""
+
+_MAX_NAMES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """How a kind of output marks words."""
+
+    strong: Callable[[str], str]
+    """For words of ours that matter most."""
+    stress: Callable[[str], str]
+    """For a word of ours that is easily overlooked."""
+    quote: Callable[[str], str]
+    """For observed text."""
+
+
+MARKDOWN = Dress(
+    strong=lambda text: f"**{text}**", stress=lambda text: f"*{text}*", quote=escape.code
+)
+MARKDOWN_CELL = replace(MARKDOWN, quote=escape.cell)
+PLAIN = Dress(strong=str, stress=str, quote=escape.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The two lines, dressed."""
+
+    title: str
+    """``Leakstop · build: nothing to do``."""
+    status: str
+    """``Watched (audit mode) · 0 leaks · …``."""
+
+
+def headline(report: Report, facts: Facts, dress: Dress) -> Headline:
+    """Write the two lines."""
+    job = f" · {dress.quote(report.job.name)}" if report.job.name else ""
+    return Headline(
+        title=f"Leakstop{job}: {_title(report, facts)}",
+        status=" · ".join(_status(report, facts, dress)),
+    )
+
+
+def _title(report: Report, facts: Facts) -> str:
+    secrets = len(names_of(facts.left or facts.leaks))
+    if facts.state is State.LEAKED:
+        return "a secret left" if secrets == 1 else f"{secrets} secrets left"
+    if facts.state is State.STOPPED:
+        if secrets == 1:
+            return "a secret was stopped on its way out"
+        return f"{secrets} secrets were stopped on their way out"
+    if facts.state is State.NOT_PROTECTED:
+        died = report.coverage.agent_died
+        return "not protected to the end" if died else "events were lost"
+    if facts.state is State.DENIED:
+        hosts = count_hosts(facts.denied)
+        return "one host was denied" if hosts == 1 else f"{hosts} hosts were denied"
+    if facts.state is State.PARTLY_WATCHED:
+        return "only partly watched"
+    if facts.others:
+        return f"{plural(len(facts.others), 'finding')} to look at"
+    if facts.unnamed:
+        hosts = count_hosts(facts.unnamed)
+        verb = "is" if hosts == 1 else "are"
+        return f"{plural(hosts, 'host')} {verb} not named yet"
+    if facts.homeless:
+        secrets = len(facts.homeless)
+        return "a secret has no home yet" if secrets == 1 else f"{secrets} secrets have no home yet"
+    return "nothing to do"
+
+
+def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
+    lost = f"{plural(report.coverage.lost_events, 'event')} lost"
+    if facts.state in (State.LEAKED, State.STOPPED):
+        return [*_leak_words(facts, dress), lost, INSPECTED]
+    word = dress.strong(facts.state.value)
+    if facts.state is State.DENIED:
+        them = "it" if count_hosts(facts.denied) == 1 else "them"
+        return [word, "0 leaks", _denied_words(facts), f"nothing was sent to {them}", lost]
+    state = f"{word} ({report.mode.value} mode)"
+    seen = dress.stress("seen")
+    partly = [f"0 leaks {seen}", f"{plural(facts.hosts, 'host')} {seen}"]
+    if facts.state is State.NOT_PROTECTED and report.coverage.agent_died:
+        return [state, "the agent ended before the job", *partly]
+    if facts.state in (State.NOT_PROTECTED, State.PARTLY_WATCHED):
+        if report.coverage.sensor == "kernel":
+            gap = lost if report.coverage.lost_events else "the agent was away for a time"
+            return [state, gap, *partly, INSPECTED]
+        blind = f"secrets inside TLS were {dress.strong('not')} inspected"
+        return [state, "the machine's kernel is out of reach", *partly, blind]
+    return [state, "0 leaks", _named_words(facts), INSPECTED, lost]
+
+
+def _leak_words(facts: Facts, dress: Dress) -> list[str]:
+    leaks = plural(len(facts.leaks), "leak")
+    if facts.left:
+        names = _names(facts.left, dress)
+        known = [finding.bytes_left for finding in facts.left if finding.bytes_left is not None]
+        amount = plural(sum(known), "byte") if len(known) == len(facts.left) else "the whole"
+        return [dress.strong(f"{State.LEAKED.value}: up to {amount} of {names} left"), leaks]
+    names = _names(facts.leaks, dress)
+    return [
+        dress.strong(State.STOPPED.value),
+        leaks,
+        dress.strong(f"0 bytes of {names} left"),
+    ]
+
+
+def _names(findings: Iterable[Finding], dress: Dress) -> str:
+    names = names_of(findings)
+    rest = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(dress.quote(name) for name in names[:_MAX_NAMES]) + rest
+
+
+def names_of(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """The secrets that ``findings`` are about, each once, in order."""
+    return tuple(dict.fromkeys(finding.secret for finding in findings))
+
+
+def _denied_words(facts: Facts) -> str:
+    tries = plural(sum(flow.count for flow in facts.denied), "try", "tries")
+    return f"{count_hosts(facts.denied)} of {plural(facts.hosts, 'host')} denied ({tries})"
+
+
+def _named_words(facts: Facts) -> str:
+    unnamed = count_hosts(facts.unnamed)
+    if unnamed:
+        part = plural(unnamed, "host")
+        if unnamed != facts.hosts:
+            part = f"{unnamed} of {plural(facts.hosts, 'host')}"
+        return f"{part} not named, nothing was blocked"
+    if facts.quiet:
+        return f"{plural(facts.hosts, 'host')}, {count_hosts(facts.quiet)} denied as wanted"
+    return f"{plural(facts.hosts, 'host')}, all named in your policy" if facts.hosts else "0 hosts"

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""A policy, proposed from what a run used.
+
+Exact first: a host as it was seen, or the word that stands for it. Never proposed are
+bare addresses, plain HTTP and flows that are neither TCP nor UDP: a person has to decide
+on those, and is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from leakstop.model.flow import Transport
+from leakstop.model.report import FlowRecord, Report, SecretView
+from leakstop.model.verdict import Action, Reason
+from leakstop.report import escape
+from leakstop.report.facts import Facts, by_host, plural
+from leakstop.report.vocabulary import Vocabulary
+
+
+class Why(str, Enum):
+    """Why somebody should look at a host before allowing it."""
+
+    SECRET = "secret"
+    """A secret that nobody has placed went there, or was about to."""
+    SINK = "sink"
+    """Anyone can store data there."""
+    ADDRESS = "address"
+    """A bare address."""
+    PLAIN_HTTP = "plain-http"
+    """Everybody on the way can read it."""
+    PROTOCOL = "protocol"
+    """It could not be read, or no rule can name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a proposed ``allow``."""
+
+    word: str
+    """A destination or a preset, safe to paste."""
+    flows: tuple[FlowRecord, ...]
+    """What it was seen for."""
+
+    @property
+    def folded(self) -> bool:
+        """Whether the word stands for more than the host itself."""
+        return all(flow.host not in self.word for flow in self.flows)
+
+    @property
+    def evidence(self) -> str:
+        """``4 hosts · Checkout · git``, safe in a comment."""
+        steps = list(dict.fromkeys(flow.step for flow in self.flows if flow.step))
+        commands = {flow.process.command for flow in self.flows}
+        hosts = plural(len(by_host(self.flows)), "host") if self.folded else ""
+        where = ", ".join(steps[:3]) + (", …" if len(steps) > 3 else "")
+        program = next(iter(commands)) if len(commands) == 1 else ""
+        return " · ".join(escape.comment(part) for part in (hosts, where, program) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A host to look at, and why."""
+
+    flow: FlowRecord
+    """The first flow there."""
+    whys: tuple[Why, ...]
+    secrets: tuple[str, ...]
+    """Unplaced secrets that a program had on its command line when it went there."""
+    proposed: bool
+    """Whether the proposal has a line for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A secret with the home that the run suggests; empty when it suggests none."""
+
+    secret: SecretView
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What to add to a policy."""
+
+    lines: tuple[Line, ...]
+    """For hosts that no rule names."""
+    secrets: tuple[Placed, ...]
+    looks: tuple[Look, ...]
+
+
+def propose(report: Report, facts: Facts, vocabulary: Vocabulary) -> Proposal:
+    """Propose a policy for the flows of ``report`` that no rule names."""
+    wanted = [*facts.unnamed, *(f for f in facts.denied if f.reason is Reason.NOT_NAMED)]
+    presets = vocabulary.fold(flow for flow in wanted if escape.pasteable_host(flow.host))
+    lines: dict[str, list[FlowRecord]] = {}
+    looks: list[Look] = []
+    for host, flows in by_host(wanted).items():
+        index = vocabulary.index_word(host)
+        preset = presets.get(host, "")
+        folded = [flow for flow in flows if preset and vocabulary.allows(preset, flow)]
+        words = {index: flows} if index else _words(flows, preset, folded)
+        for word, seen in words.items():
+            lines.setdefault(word, []).extend(seen)
+        look = _look(flows, facts.homeless, proposed=bool(words))
+        if look.whys and not index:
+            looks.append(look)
+    added = tuple(Line(word, tuple(seen)) for word, seen in lines.items())
+    known = (*_named(facts), *added)
+    return Proposal(
+        lines=added,
+        secrets=tuple(_place(secret, known) for secret in report.secrets),
+        looks=tuple(looks),
+    )
+
+
+def _words(
+    flows: Sequence[FlowRecord], preset: str, folded: Sequence[FlowRecord]
+) -> dict[str, Sequence[FlowRecord]]:
+    """The lines for the flows towards one host, ``folded`` of which ``preset`` names."""
+    host = flows[0].host
+    if not escape.pasteable_host(host):
+        return {}
+    words: dict[str, list[FlowRecord]] = {preset: list(folded)} if folded else {}
+    rest = [flow for flow in flows if flow not in folded]
+    used = [flow for flow in rest if flow.protocol is not Transport.DNS]
+    for flow in used:
+        if word := _word(flow):
+            words.setdefault(word, []).append(flow)
+    if not (used or folded):
+        # Denied at the question, so nobody knows the port: most wanted the default one.
+        denied = any(flow.applied is Action.DENY for flow in flows)
+        words[_tcp(host, 443) if denied else f"dns://{host}"] = rest
+    return dict(words)
+
+
+def _word(flow: FlowRecord) -> str:
+    if flow.reason is not Reason.NOT_NAMED:
+        return ""  # what could not be read cannot be named either
+    if flow.protocol is Transport.TCP and flow.port != 80:
+        return _tcp(flow.host, flow.port)
+    if flow.protocol is Transport.UDP:
+        return f"udp://{flow.host}:{flow.port}"
+    return f"icmp://{flow.host}" if flow.protocol is Transport.ICMP else ""
+
+
+def _tcp(host: str, port: int) -> str:
+    # A bare word is a preset: a host of one label needs its port, 443 too.
+    return host if port == 443 and "." in host else f"{host}:{port}"
+
+
+def _look(flows: Sequence[FlowRecord], homeless: Sequence[str], *, proposed: bool) -> Look:
+    secrets = tuple(dict.fromkeys(s for flow in flows for s in flow.secrets if s in homeless))
+    reasons = {
+        Why.SECRET: bool(secrets),
+        Why.SINK: any(flow.sink for flow in flows),
+        Why.ADDRESS: not flows[0].host,
+        Why.PLAIN_HTTP: any(f.protocol is Transport.TCP and f.port == 80 for f in flows),
+        Why.PROTOCOL: any(f.reason is not Reason.NOT_NAMED for f in flows)
+        or not (proposed or escape.pasteable_host(flows[0].host or "address")),
+    }
+    whys = tuple(why for why, holds in reasons.items() if holds)
+    return Look(flow=flows[0], whys=whys, secrets=secrets, proposed=proposed)
+
+
+def _named(facts: Facts) -> tuple[Line, ...]:
+    """The lines that the policy in force has already."""
+    lines: dict[str, list[FlowRecord]] = {}
+    for flow in facts.egress:
+        if flow.rule and flow.reason is Reason.ALLOW_RULE and flow.rule.via != "runner":
+            word = flow.rule.via or flow.rule.text
+            if escape.pasteable_rule(word):
+                lines.setdefault(word, []).append(flow)
+    return tuple(Line(word, tuple(seen)) for word, seen in lines.items())
+
+
+def _place(secret: SecretView, lines: Sequence[Line]) -> Placed:
+    if not escape.pasteable_variable(secret.name):
+        return Placed(secret, "")
+    if secret.home:
+        written = secret.home[0] if secret.placed_by == "input" and len(secret.home) == 1 else ""
+        return Placed(secret, written if escape.pasteable_rule(written) else "")
+    homes = {line.word for line in lines for flow in line.flows if secret.name in flow.secrets}
+    only = next(iter(homes)) if len(homes) == 1 else ""
+    host = only.partition(":")[0]
+    # A word for many hosts is no home: nobody saw the secret at all of them.
+    return Placed(secret, only if "." in host and escape.pasteable_host(host) else "")

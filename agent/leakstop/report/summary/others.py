@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""The section about findings that have no section of their own."""
+
+from __future__ import annotations
+
+from leakstop.report import escape
+from leakstop.report.context import Context
+from leakstop.report.summary.markdown import table
+from leakstop.report.summary.phrases import step_and_command
+
+
+def others_section(context: Context) -> list[str]:
+    """List findings, a row each."""
+    rows = [
+        (
+            finding.severity.value,
+            escape.prose(finding.title) + _about(finding.destination),
+            step_and_command(finding.step, finding.process.command),
+            escape.prose(finding.action_taken) or escape.NOTHING,
+            escape.prose(finding.what_to_do) or escape.NOTHING,
+        )
+        for finding in context.facts.others
+    ]
+    return table(("", "What", "Step › command", "What was done", "What to do"), rows)
+
+
+def _about(destination: str) -> str:
+    return f": {escape.cell(destination)}" if destination else ""

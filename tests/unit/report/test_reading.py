@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""A denied host is read by stated criteria, never by hope."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from leakstop.model.flow import Transport
+from leakstop.model.report import FlowRecord
+from leakstop.model.verdict import Reason, RuleRef
+from leakstop.report.context import Context
+from leakstop.report.headline import PLAIN
+from leakstop.report.reading import Likely, read, same_domain
+from unit.report import cases
+
+
+def reading_of(flow: FlowRecord) -> tuple[Likely, str]:
+    report = replace(cases.CLEAN_BLOCK, flows=(*cases.CLEAN_BLOCK.flows, flow))
+    found = read(Context.of(report), (flow,), PLAIN)
+    return found.likely, found.because
+
+
+def test_a_neighbour_of_a_named_host_is_a_missing_line() -> None:
+    likely, because = reading_of(cases.flow("uploads.example.test:443", denied=True))
+    assert likely is Likely.MISSING_LINE
+    assert "api.example.test" in because
+
+
+@pytest.mark.parametrize(
+    ("flow", "because"),
+    [
+        (cases.flow("uploads.other.test:443", denied=True), "names no other host of its domain"),
+        (cases.flow(":443", denied=True, ip="203.0.113.9"), "bare address"),
+        (cases.flow("up.example.test:443", denied=True, sink=True), "anyone can store data"),
+        (cases.flow("up.example.test:443", step="", denied=True), "no step of the workflow"),
+        (
+            cases.flow("up.example.test:443", cases.process(""), denied=True),
+            "the program is not known",
+        ),
+        (
+            cases.flow("up.example.test:443", denied=True, reason=Reason.UNPARSABLE),
+            "could not be read",
+        ),
+    ],
+)
+def test_anything_against_it_is_an_attack(flow: FlowRecord, because: str) -> None:
+    likely, said = reading_of(flow)
+    assert likely is Likely.ATTACK
+    assert because in said
+
+
+def test_a_rule_that_forbids_is_no_attack() -> None:
+    rule = RuleRef("x.test", "p.yml", 3)
+    flow = cases.flow("x.test:443", denied=True, rule=rule, reason=Reason.DENY_RULE)
+    assert reading_of(flow) == (Likely.FORBIDDEN, "the rule x.test (p.yml:3) denies it")
+
+
+def test_the_same_step_as_a_leak_is_an_attack() -> None:
+    flow = cases.flow("up.example.test:443", cases.CURL, "Collect metrics", denied=True)
+    report = replace(cases.STOPPED, flows=(*cases.STOPPED.flows, flow))
+    found = read(Context.of(report), (flow,), PLAIN)
+    assert found.likely is Likely.ATTACK
+    assert "a secret was on its way out in the same step" in found.because
+
+
+def test_the_words_of_the_log() -> None:
+    asked = cases.flow("a.test", protocol=Transport.DNS, denied=True)
+    tried = cases.flow("a.test:443", denied=True)
+    phrases = [read(Context.of(cases.CLEAN), (flow,), PLAIN).log_phrase for flow in (asked, tried)]
+    assert phrases == ["Could not resolve host", "Operation not permitted"]
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "expected"),
+    [
+        ("a.example.test", "b.example.test", True),
+        ("example.test", "b.example.test", True),
+        ("a.example.test", "example.test", True),
+        ("a.b.example.test", "b.example.test", True),
+        ("a.test", "b.test", False),
+        ("a.co.uk", "b.co.uk", False),
+        ("x.a.co.uk", "y.a.co.uk", True),
+        ("a.example.test", "", False),
+        ("", "a.example.test", False),
+        ("a.one.test", "a.two.test", False),
+    ],
+)
+def test_same_domain(host: str, other: str, expected: bool) -> None:
+    assert same_domain(host, other) is expected
