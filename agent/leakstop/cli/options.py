@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Options that several subcommands share: what a policy is made of."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+
+from leakstop.model.finding import Severity
+from leakstop.model.verdict import Leak, Mode
+from leakstop.secrets.inventory import Secret, from_environment
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A part of a policy as it is handed in."""
+
+    name: str
+    """Path, or what messages call the text."""
+    text: str | None = None
+    """The text itself; ``None``: read the file ``name``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A policy as it is asked for: files and flags, nothing read yet. Flags win over files."""
+
+    policies: tuple[Text, ...] = ()
+    """In order, the nearest last."""
+    allow: tuple[Text, ...] = ()
+    """Destinations in the inline form."""
+    mode: Mode | None = None
+    leak: Leak | None = None
+    fail_on: Severity | None = None
+    on_unsupported: str = ""
+    secrets: tuple[Secret, ...] = ()
+    """Known secrets; their names and formats place them."""
+
+
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options from which ``wish`` builds a ``Wish``."""
+    group = parser.add_argument_group("policy (flags win over files)")
+    group.add_argument(
+        "--policy",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a policy file; may be repeated, the files add up",
+    )
+    group.add_argument(
+        "--allow",
+        metavar="DEST",
+        action="append",
+        default=[],
+        help="allow this too, e.g. api.example.test:8443; may be repeated",
+    )
+    group.add_argument("--mode", choices=[mode.value for mode in Mode])
+    group.add_argument("--leak", choices=[leak.value for leak in Leak])
+    group.add_argument(
+        "--fail-on", choices=[severity.value for severity in Severity if severity.rank > 0]
+    )
+    group.add_argument("--on-unsupported", choices=["fail", "audit"])
+    group.add_argument(
+        "--secret",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="watch the value of this environment variable; may be repeated",
+    )
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the report goes."""
+    parser.add_argument(
+        "--report-dir",
+        metavar="DIR",
+        help="write report.json, events.ndjson and summary.md there",
+    )
+    parser.add_argument(
+        "--summary",
+        choices=["auto", "full", "off"],
+        default="auto",
+        help="how long summary.md is: auto is short when there is nothing to do",
+    )
+
+
+def wish(args: argparse.Namespace) -> Wish:
+    """Read the options back.
+
+    Raises:
+        UsageError: a secret is not set, or cannot be watched.
+    """
+    found = (from_environment(name, os.environ.get(name)) for name in dict.fromkeys(args.secret))
+    return Wish(
+        policies=tuple(Text(path) for path in args.policy),
+        allow=tuple(Text("--allow", text) for text in args.allow),
+        mode=Mode(args.mode) if args.mode else None,
+        leak=Leak(args.leak) if args.leak else None,
+        fail_on=Severity(args.fail_on) if args.fail_on else None,
+        on_unsupported=args.on_unsupported or "",
+        secrets=tuple(secret for secret in found if secret is not None),
+    )
+
+
+__all__ = ["Text", "Wish", "add_policy_options", "add_report_options", "wish"]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The agent: a loop, a control socket, and a life cycle."""

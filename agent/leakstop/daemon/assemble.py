@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""From a request to a guard in force: plan, sensor, and how its secrets are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from leakstop.act.cgroup import cgroup2_mount
+from leakstop.daemon import sensors
+from leakstop.daemon.request import ArmRequest
+from leakstop.errors import UnsupportedError
+from leakstop.model.flow import Flow, Transport
+from leakstop.model.report import SecretView
+from leakstop.model.verdict import Reason
+from leakstop.policy.canonical import from_canonical
+from leakstop.policy.rules import IPNetwork, Policy
+from leakstop.policy.tables import Tables, compile_tables
+from leakstop.secrets import formats
+from leakstop.secrets.inventory import Secret
+from leakstop.secrets.needles import table_of
+from leakstop.sensor import locals as local_networks
+from leakstop.sensor import resolvers
+from leakstop.sensor.plan import GuardPlan
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Guard:
+    """A guard that is in force."""
+
+    request: ArmRequest
+    sensor: sensors.Sensor
+    policy: Policy
+    """In force: in audit mode where the machine can only observe."""
+    views: tuple[SecretView, ...]
+    """The secrets as reports show them."""
+    local: tuple[IPNetwork, ...] = ()
+    """Networks of this machine."""
+    note: str = ""
+    """Why coverage is reduced, as a whole sentence."""
+
+
+def raise_guard(request: ArmRequest, run_dir: Path) -> Guard:
+    """Compile ``request`` and start the best sensor for it.
+
+    Raises:
+        PolicyError: the policy does not fit the kernel's tables.
+        UnsupportedError: this machine cannot do what the policy needs.
+    """
+    plan = build_plan(request, run_dir)
+    choice = sensors.choose(plan)
+    if request.scope != "command":
+        # An answer from a cache would give a program an address that was never learned.
+        resolvers.flush_caches()
+    views = secret_views(request.secrets, choice.policy)
+    return Guard(request, choice.sensor, choice.policy, views, plan.local, choice.note)
+
+
+def build_plan(request: ArmRequest, run_dir: Path) -> GuardPlan:
+    """Compile everything that a sensor needs."""
+    policy = from_canonical(request.policy)
+    local = local_networks.read_networks()
+    tables = compile_tables(policy, local=local)
+    return GuardPlan(
+        policy=policy,
+        tables=tables,
+        secrets=request.secrets,
+        needles=table_of(request.secrets),
+        scope=request.scope,
+        cgroup=_cgroup(request),
+        run_dir=run_dir,
+        resolvers=_believed(tables),
+        local=local,
+        worker_pid=request.worker_pid,
+        root_pid=request.root_pid,
+    )
+
+
+def _believed(tables: Tables) -> tuple[str, ...]:
+    """The machine's resolvers and the policy's, but for those that a rule denies."""
+    return tuple(
+        address
+        for address in dict.fromkeys((*resolvers.read_trusted(), *tables.resolvers))
+        if tables.decide(Flow(Transport.UDP, 53, address))[1] is not Reason.DENY_RULE
+    )
+
+
+def secret_views(secrets: tuple[Secret, ...], policy: Policy) -> tuple[SecretView, ...]:
+    """Show ``secrets`` without their values, with the homes that ``policy`` gives them."""
+    views = []
+    for secret in secrets:
+        home = policy.homes.get(secret.name)
+        text, placed_by = (home.text, home.placed_by) if home else ((), "")
+        views.append(formats.view(secret, text, placed_by))
+    return tuple(views)
+
+
+def _cgroup(request: ArmRequest) -> Path | None:
+    if request.cgroup:
+        return Path(request.cgroup)
+    if request.scope == "command":
+        return None  # no cgroup could be made; the whole machine was not asked for
+    try:
+        return cgroup2_mount()
+    except UnsupportedError:
+        return None  # the kernel sensor says so, in its own words
+
+
+__all__ = ["Guard", "build_plan", "raise_guard", "secret_views"]

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""Talking to an agent from another process: arm it, ask it, end it, or fold what it left."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from leakstop.daemon import fold
+from leakstop.daemon.control import Channel
+from leakstop.daemon.lifecycle import RunDir
+from leakstop.daemon.request import ArmRequest, request_to_json
+from leakstop.errors import CoverageError
+from leakstop.model.codec import from_json
+from leakstop.model.report import Report
+
+START_S = 10.0
+"""Patience with an agent that is being started."""
+
+ANSWER_S = 60.0
+"""Patience with an answer: arming loads programs and tables."""
+
+
+class AgentClient:
+    """A connection to an agent."""
+
+    def __init__(self, channel: Channel) -> None:
+        channel.socket.settimeout(ANSWER_S)
+        self._channel = channel
+
+    @classmethod
+    def connect(cls, run_dir: Path, *, patience_s: float = 0.0) -> AgentClient:
+        """Connect to the agent that lives in ``run_dir``, waiting until it listens.
+
+        Raises:
+            CoverageError: there is no agent, or it does not let us in.
+        """
+        deadline = time.monotonic() + patience_s
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            try:
+                connection.connect(str(RunDir(run_dir).control))
+            except OSError as error:
+                connection.close()
+                # A fixed denial will not change by waiting.
+                if isinstance(error, PermissionError) or time.monotonic() >= deadline:
+                    raise CoverageError(
+                        f"no agent answers: {error.strerror}",
+                        why="it has ended, was never started, or belongs to another user",
+                        fix="`leakstop start`, or name its run directory with `--run-dir`",
+                        where=str(run_dir),
+                    ) from error
+                time.sleep(0.01)
+            else:
+                return cls(Channel(connection))
+
+    def status(self) -> dict[str, Any]:
+        """What is guarded now: ``state``, ``mode``, ``digest``, ``scope``, ``pid``."""
+        return self._channel.ask("status")
+
+    def arm(self, request: ArmRequest, *, key: str = "") -> dict[str, Any]:
+        """Put ``request`` in force, instead of the guard that was; ``key`` is that one's.
+
+        Returns ``mode`` in force and ``note``, the sentence about reduced coverage or empty.
+
+        Raises:
+            LeakstopError: the guard could not be armed; the one before stays in force.
+        """
+        return self._channel.ask("arm", request=request_to_json(request), key=key)
+
+    def teach(self, words: str, *, key: str = "") -> None:
+        """Let the agent keep the machine's vocabulary for whoever renders the report.
+
+        The first one counts, through every guard that it is armed with.
+
+        Raises:
+            LeakstopError: not allowed, or the agent died.
+        """
+        self._channel.ask("words", words=words, key=key)
+
+    def report(self) -> Report:
+        """The report as it stands now. The guard goes on."""
+        return _report(self._channel.ask("report"))
+
+    def finish(self, *, key: str = "") -> Report:
+        """End the guard and the agent, and return the final report.
+
+        Raises:
+            LeakstopError: not allowed, or the agent died.
+        """
+        return _report(self._channel.ask("finish", key=key))
+
+    def close(self) -> None:
+        """Hang up. An agent of ``leakstop run`` takes that as the end of its owner."""
+        self._channel.close()
+
+
+def finish(run_dir: Path, *, key: str = "") -> Report:
+    """End the guard in ``run_dir``, or rebuild the report of an agent that is gone.
+
+    Raises:
+        CoverageError: nothing was ever guarded there.
+    """
+    return _outcome(run_dir, lambda client: client.finish(key=key))
+
+
+def report(run_dir: Path) -> Report:
+    """The report of ``run_dir``: of the agent that lives, that ended, or that died."""
+    return _outcome(run_dir, AgentClient.report)
+
+
+def words(run_dir: Path) -> str:
+    """The vocabulary that the agent in ``run_dir`` was taught, or empty."""
+    try:
+        return fold.load_state(run_dir).words
+    except CoverageError:
+        return ""
+
+
+def _outcome(run_dir: Path, question: Callable[[AgentClient], Report]) -> Report:
+    if RunDir(run_dir).alive():
+        client = AgentClient.connect(run_dir)
+        try:
+            return question(client)
+        except CoverageError:
+            if RunDir(run_dir).alive():
+                raise  # it lives and does not answer: nothing may be concluded
+        finally:
+            client.close()
+    final = fold.load_final(run_dir)
+    return final if final is not None else fold.fold(fold.load_state(run_dir))
+
+
+def _report(answer: dict[str, Any]) -> Report:
+    report: Report = from_json(Report, answer["report"])
+    return report
+
+
+__all__ = ["AgentClient", "finish", "report", "words"]

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""What an agent is asked to guard, as it travels from the unprivileged side to the root side.
+
+One JSON object over a private pipe or socket. It holds secret values, so it is never an
+argument and never a file of ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from leakstop.errors import UsageError
+from leakstop.model.codec import from_json, to_json
+from leakstop.model.report import Job
+from leakstop.secrets.inventory import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRequest:
+    """A guard, fully described."""
+
+    policy: bytes
+    """Canonical JSON (policy/canonical.py)."""
+    secrets: tuple[Secret, ...] = ()
+    """Known secrets with their values."""
+    job: Job = field(default_factory=Job)
+    """Where this runs, for the report."""
+    scope: str = "machine"
+    """``command``, ``machine`` or ``cgroup``."""
+    cgroup: str = ""
+    """cgroup v2 directory to guard; empty for the whole hierarchy."""
+    worker_pid: int = 0
+    """The runner's worker: its children are steps, and the agent ends with it."""
+    root_pid: int = 0
+    """Portable sensor: watch only descendants of this process; 0 for all."""
+    finish_key: str = ""
+    """If set, a peer that is not root must repeat it to re-arm or finish the guard."""
+
+
+def request_to_json(request: ArmRequest) -> dict[str, Any]:
+    """Turn ``request`` into what ``json.dumps`` takes."""
+    return {
+        "policy": request.policy.decode(),
+        "secrets": [_secret_to_json(secret) for secret in request.secrets],
+        "job": to_json(request.job),
+        "settings": {name: getattr(request, name) for name in _SETTINGS},
+    }
+
+
+def request_from_json(document: Mapping[str, Any]) -> ArmRequest:
+    """Read a request back.
+
+    Raises:
+        UsageError: the document is no request.
+    """
+    try:
+        unknown = set(document) - {"policy", "secrets", "job", "settings"}
+        settings = dict(document.get("settings", {}))
+        unknown |= set(settings) - set(_SETTINGS)
+        if unknown:
+            raise ValueError(f"unknown field {min(unknown)!r}")
+        for name, value in settings.items():
+            from_json(_SETTINGS[name], value)
+        return ArmRequest(
+            policy=from_json(str, document["policy"]).encode(),
+            secrets=tuple(_secret_from_json(item) for item in document.get("secrets", ())),
+            job=from_json(Job, document.get("job", {})),
+            **settings,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            "the prepared document is not understood",
+            why=f"missing {error}" if isinstance(error, KeyError) else str(error),
+            fix="let `leakstop prepare` of the same version write it",
+        ) from error
+
+
+_SETTINGS: dict[str, type] = {
+    "scope": str,
+    "cgroup": str,
+    "worker_pid": int,
+    "root_pid": int,
+    "finish_key": str,
+}
+
+
+def _secret_to_json(secret: Secret) -> dict[str, Any]:
+    value = base64.b64encode(secret.value).decode()
+    return {
+        "name": secret.name,
+        "value": value,
+        "home": list(secret.home),
+    }
+
+
+def _secret_from_json(item: Mapping[str, Any]) -> Secret:
+    fields = dict(item)
+    try:
+        fields["value"] = base64.b64decode(fields["value"], validate=True)
+    except binascii.Error as error:
+        # Never quote the value.
+        raise ValueError("a secret's value is not base64") from error
+    return Secret(
+        name=from_json(str, fields["name"]),
+        value=fields["value"],
+        home=from_json(tuple[str, ...], fields.get("home", [])),
+    )
+
+
+__all__ = ["ArmRequest", "request_from_json", "request_to_json"]

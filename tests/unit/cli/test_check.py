@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""``leakstop check`` and ``leakstop explain`` as people run them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from leakstop.cli import main as entry
+from leakstop.errors import ExitCode
+
+GOOD = """\
+version: 1
+mode: block
+allow: api.example.test
+expect:
+  - allow: api.example.test
+  - deny: other.example.test
+"""
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository that the one who reads policies may look into."""
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.geteuid() and not directory.stat().st_mode & 0o001:
+            directory.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "ci.yml").write_text(GOOD)
+    return tmp_path
+
+
+def add_workflow(repository: Path, steps: str) -> None:
+    folder = repository / ".github" / "workflows"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "build.yml").write_text(f"on: push\njobs:\n  build:\n    steps:\n{steps}")
+
+
+def test_a_good_policy(capfd: pytest.CaptureFixture[str]) -> None:
+    assert entry.main(["check", "ci.yml"]) == ExitCode.CLEAN
+    assert "ci.yml: ok (2 of 2 expectations, sha256:" in capfd.readouterr().out
+
+
+def test_an_expectation_that_does_not_hold(
+    repository: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (repository / "ci.yml").write_text(GOOD + "  - allow: third.example.test\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.POLICY
+    said = capfd.readouterr().out
+    assert "ci.yml:7: `allow: third.example.test`" in said
+    assert "2 of 3 expectations" in said
+
+
+def test_every_policy_is_looked_at(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (repository / "bad.yml").write_text("version: 1\nmode: enforce\n")
+    assert entry.main(["check", "bad.yml", "ci.yml"]) == ExitCode.POLICY
+    said = capfd.readouterr().out
+    assert "bad.yml:2:7: error" in said
+    assert "ci.yml: ok" in said
+
+
+def test_a_guard_in_its_place(repository: Path) -> None:
+    add_workflow(repository, "      - uses: OWNER/leakstop@v1\n      - run: make\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.CLEAN
+
+
+def test_a_guard_that_does_not_guard(repository: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    add_workflow(repository, "      - run: make\n      - uses: OWNER/leakstop@v1\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.FINDINGS
+    assert ".github/workflows/build.yml:6: error: the guard is step 2" in capfd.readouterr().out
+
+
+def test_a_wrapper(repository: Path) -> None:
+    add_workflow(repository, "      - run: make\n      - uses: acme/guard@v1\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.CLEAN
+    assert entry.main(["check", "ci.yml", "--guard", "acme/guard"]) == ExitCode.FINDINGS
+
+
+def test_a_broken_policy_is_graver_than_a_misplaced_guard(repository: Path) -> None:
+    add_workflow(repository, "      - run: make\n      - uses: OWNER/leakstop@v1\n")
+    (repository / "ci.yml").write_text("version: 2\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.POLICY
+
+
+@pytest.mark.parametrize(
+    ("destination", "says"),
+    [
+        ("api.example.test", "allowed by a rule"),
+        ("api.example.test:8443", "denied in block mode"),
+        ("https://api.example.test", "allowed by a rule"),
+        ("192.0.2.1", "denied in block mode"),
+        ("udp://192.0.2.1:53", "denied in block mode"),
+    ],
+)
+def test_explain_says_what_happens(
+    capfd: pytest.CaptureFixture[str], destination: str, says: str
+) -> None:
+    assert entry.main(["explain", "ci.yml", destination]) == ExitCode.CLEAN
+    assert says in capfd.readouterr().out
+
+
+def test_explain_names_the_line(capfd: pytest.CaptureFixture[str]) -> None:
+    entry.main(["explain", "ci.yml", "api.example.test"])
+    assert "ci.yml:3" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("destination", ["a b", "registry:pip", "github", "*.test", "x:0"])
+def test_explain_takes_a_destination_only(
+    capfd: pytest.CaptureFixture[str], destination: str
+) -> None:
+    assert entry.main(["explain", "ci.yml", destination]) == ExitCode.USAGE
+    assert "HOST" in capfd.readouterr().err
