@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+"use strict";
+require("./hook.js").run("post");
