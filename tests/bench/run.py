@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""`make bench`: prints what the guard costs on this machine, as ratios of one run.
+
+Needs root. Takes about three minutes and leaves nothing behind. Whatever is compared takes
+turns, so that a machine that is busy for a while is busy for both; the middle value counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_ROOT / "agent"), str(_ROOT / "tests")]
+
+from bench import agent, arming, costs, policies, verifier  # noqa: E402
+from bench.figures import machine  # noqa: E402
+from bench.stage import Stage  # noqa: E402
+
+SECTIONS = ("hosts", "secrets", "arming", "memory", "events", "policies", "needles", "verifier")
+
+
+def main() -> int:
+    """Run the sections that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=20, help="turns of each comparison")
+    parser.add_argument("--agree", action="store_true", help="`verifier`: renew the budget")
+    wanted = parser.parse_args()
+    if unknown := set(wanted.sections) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    if os.geteuid() != 0:
+        parser.error("needs root: `sudo make bench`")
+    chosen = wanted.sections or SECTIONS
+    began = time.monotonic()
+    print(machine())
+    with Stage() as stage:
+        works: dict[str, Callable[[], None]] = {
+            "hosts": lambda: costs.hosts(stage, wanted.rounds),
+            "secrets": lambda: costs.secrets(stage, wanted.rounds),
+            "arming": lambda: arming.arming(stage, wanted.rounds // 2),
+            "memory": lambda: agent.memory(stage),
+            "events": lambda: agent.events(stage),
+            "policies": policies.policies,
+            "needles": policies.needles,
+            "verifier": lambda: verifier.verifier(agree=wanted.agree),
+        }
+        for section in chosen:
+            works[section]()
+    print(f"\n{time.monotonic() - began:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

