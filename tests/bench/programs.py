@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from leakstop.bpf import fill
-from leakstop.bpf.libbpf import BpfError, Object, library
+from leakstop.bpf.libbpf import library
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import table_of
-from leakstop.sensor.kernel import object_path
+from leakstop.sensor.kernel import load
 
 _STATS_RUN_TIME = 0
 """BPF_STATS_RUN_TIME of <linux/bpf.h>"""
@@ -62,17 +61,8 @@ def loaded(policy: Policy, secrets: Sequence[Secret]) -> tuple[Program, ...]:
 
     What is configured matters: the verifier leaves out what the constants rule out.
     """
+    opened = load(policy, compile_tables(policy), table_of(secrets))
     try:
-        return _loaded(policy, secrets, signal=True)
-    except BpfError:  # before Linux 6.16
-        return _loaded(policy, secrets, signal=False)
-
-
-def _loaded(policy: Policy, secrets: Sequence[Secret], *, signal: bool) -> tuple[Program, ...]:
-    opened = Object(library(), object_path())
-    try:
-        fill.configure(opened, policy, compile_tables(policy), table_of(secrets), signal=signal)
-        opened.load()
         return tuple(
             _program(library().call("bpf_program__fd", opened._program(name)))
             for name in opened.programs()

@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""cgroup v2: where it is, and a fresh child of it for one guarded command.
-
-The mount point is read from mountinfo and never assumed: on hybrid hierarchies cgroup v2
-is at ``/sys/fs/cgroup/unified``, in some containers elsewhere.
-"""
+"""cgroup v2: where it is, and a fresh child of it for one guarded command."""
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 
+from leakstop.bpf.mounts import mount_of
 from leakstop.errors import UnsupportedError
-
-_MOUNTINFO = Path("/proc/self/mountinfo")
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def cgroup2_mount(mountinfo: str | None = None) -> Path:
@@ -26,21 +19,14 @@ def cgroup2_mount(mountinfo: str | None = None) -> Path:
     Raises:
         UnsupportedError: there is no cgroup v2.
     """
-    text = _MOUNTINFO.read_text() if mountinfo is None else mountinfo
-    found: list[tuple[bool, Path]] = []
-    for line in text.splitlines():
-        # proc(5): id parent major:minor root mount-point options [optional…] - type source super
-        head, dash, tail = line.partition(" - ")
-        fields = head.split()
-        if dash and tail.split()[:1] == ["cgroup2"] and len(fields) >= 5:
-            found.append((fields[3] == "/", Path(_unescape(fields[4]))))
-    if not found:
+    found = mount_of("cgroup2", mountinfo)
+    if found is None:
         raise UnsupportedError(
             "this machine has no cgroup v2",
             why="the guard is attached to a cgroup v2 directory, and none is mounted",
             fix="mount it: `mount -t cgroup2 none /sys/fs/cgroup/unified`",
         )
-    return max(found, key=lambda item: item[0])[1]
+    return found
 
 
 def own_cgroup(mount: Path, proc_cgroup: str | None = None) -> Path:
@@ -118,8 +104,3 @@ class CommandCgroup:
         except OSError:
             return False
         return True
-
-
-def _unescape(text: str) -> str:
-    """Undo mountinfo's octal escapes of blanks and backslashes."""
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

@@ -24,7 +24,7 @@ enum event_kind {
 	EVENT_ANSWER,
 };
 
-/* The four enums below follow the order of leakstop.model.verdict. */
+/* action, reason and carriage follow the order of leakstop.model.verdict. */
 enum action { ACTION_ALLOW, ACTION_DENY };
 
 enum reason {

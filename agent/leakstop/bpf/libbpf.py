@@ -16,12 +16,19 @@ from pathlib import Path
 
 from leakstop.errors import UnsupportedError
 
-# Explicit places: ctypes.util.find_library may run a compiler from $PATH.
-_LIBRARIES = (
-    "/usr/lib/{arch}-linux-gnu/libbpf.so.1",
-    "/lib/{arch}-linux-gnu/libbpf.so.1",
-    "/usr/lib64/libbpf.so.1",
-    "/usr/lib/libbpf.so.1",
+# By path, never by a search: ctypes.util.find_library may run a compiler from $PATH, and the
+# loader's search order is the environment's to choose.
+_DIRECTORIES = (
+    *(
+        f"{prefix}lib/{architecture}-linux-gnu"
+        for prefix in ("usr/", "")
+        for architecture in sorted(("x86_64", "aarch64"), key=lambda a: a != os.uname().machine)
+    ),
+    "usr/lib64",
+    "lib64",
+    "usr/lib",
+    "lib",
+    "usr/local/lib",
 )
 _LOG_LINES = 12
 BPF_ANY = 0
@@ -320,13 +327,18 @@ class Ring:
             self._handle = 0
 
 
+def find_libbpf(root: Path = Path("/")) -> Path | None:
+    """The system's libbpf 1.x; that of this machine's architecture first."""
+    places = (root / directory / "libbpf.so.1" for directory in _DIRECTORIES)
+    return next((path for path in places if path.exists()), None)
+
+
 def _open_library() -> ctypes.CDLL:
-    tried = [path.format(arch=os.uname().machine) for path in _LIBRARIES]
-    for path in tried:
-        if Path(path).exists():
-            return ctypes.CDLL(path, use_errno=True)
-    raise UnsupportedError(
-        "libbpf 1.x is not installed",
-        why=f"none of these exists: {', '.join(tried)}",
-        fix="install the package libbpf1 (Debian 12, Ubuntu 24.04) or libbpf (Fedora)",
-    )
+    path = find_libbpf()
+    if path is None:
+        raise UnsupportedError(
+            "libbpf 1.x is not installed",
+            why=f"libbpf.so.1 is in none of these: {', '.join(f'/{d}' for d in _DIRECTORIES)}",
+            fix="install the package libbpf1 (Debian 12, Ubuntu 24.04) or libbpf (Fedora)",
+        )
+    return ctypes.CDLL(str(path), use_errno=True)

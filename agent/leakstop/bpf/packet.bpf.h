@@ -94,12 +94,4 @@ static __always_inline __u16 be16_at(const struct message *m, __u32 at)
 	return m->bytes[at & (MESSAGE_MAX - 1)] << 8 | m->bytes[(at + 1) & (MESSAGE_MAX - 1)];
 }
 
-/* The packet runs on any process's stack: only the owner of the socket may be killed. */
-static __always_inline __u8 kill_owner(const struct judgement *j, __u32 owner)
-{
-	if (j->carriage != CARRIAGE_KILL || !cfg.signal || current_pid() != owner)
-		return 0;
-	return bpf_send_signal(9) == 0;
-}
-
 #endif

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from leakstop.bpf.libbpf import BpfError
+from leakstop.bpf.mounts import mounts
 
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,14 +39,11 @@ def release(directory: Path) -> int:
 
     Links that nobody else holds are detached with it.
     """
-    below = str(directory.resolve())
+    below = directory.resolve()
     released = 0
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        head, _, tail = line.partition(" - ")
-        point = head.split()[4].encode().decode("unicode_escape")
-        inside = point == below or point.startswith(below + "/")
-        if tail.startswith("bpf ") and inside:
-            released += _libc.umount2(os.fsencode(point), _MNT_DETACH) == 0
+    for mount in mounts():
+        if mount.kind == "bpf" and mount.point.is_relative_to(below):
+            released += _libc.umount2(os.fsencode(mount.point), _MNT_DETACH) == 0
     return released
 
 

@@ -32,10 +32,13 @@ static __always_inline int is_resolver(const __u8 ip[16])
 	return bpf_map_lookup_elem(&resolvers, ip) != 0;
 }
 
-/* Refused and to be killed: at once where the kernel can, else the agent does it. */
-static __always_inline __u8 kill_current(const struct judgement *j)
+/*
+ * Refused and to be killed: at once where the kernel can, else the agent does it. A packet runs
+ * on any process's stack, so only the owner of the socket is killed.
+ */
+static __always_inline __u8 kill_owner(const struct judgement *j, __u32 owner)
 {
-	if (j->carriage != CARRIAGE_KILL || !cfg.signal)
+	if (j->carriage != CARRIAGE_KILL || !cfg.signal || current_pid() != owner)
 		return 0;
 	return bpf_send_signal(9) == 0;
 }
@@ -119,7 +122,7 @@ int on_socket(struct bpf_sock *sk)
 
 		apply_carriage(&j, judge_secrets(&mark->hits, &none, &exposure));
 	}
-	report_attempt(&a, &j, mark, kill_current(&j));
+	report_attempt(&a, &j, mark, kill_owner(&j, a.pid));
 	return j.applied == ACTION_ALLOW ? PASS : REFUSE;
 }
 
@@ -154,15 +157,15 @@ static __always_inline int on_attempt(struct bpf_sock_addr *ctx, struct attempt 
 
 		key.cookie = bpf_get_socket_cookie(ctx);
 		__builtin_memcpy(key.ip, a->target.ip, 16);
-		if (note)
+		if (note) {
 			remember_peer(note, a, SOCK_JUDGED | SOCK_TOLD);
-		if (note)
 			note->judged = j;
+		}
 		if (bpf_map_update_elem(&sent, &key, &one, BPF_NOEXIST) &&
 		    j.carriage != CARRIAGE_KILL)
 			return j.applied == ACTION_ALLOW ? PASS : REFUSE;
 	}
-	report_attempt(a, &j, mark, kill_current(&j));
+	report_attempt(a, &j, mark, kill_owner(&j, a->pid));
 	return j.applied == ACTION_ALLOW ? PASS : REFUSE;
 }
 

@@ -11,10 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from leakstop.bpf import fill, pins, records
-from leakstop.bpf.libbpf import BpfError, Library, Link, Object, Ring, library
+from leakstop.bpf.libbpf import BpfError, Link, Object, Ring, library
 from leakstop.errors import UnsupportedError
 from leakstop.model.event import Event, Exec, Loss, ProcessSeen, Started, StepSeen
+from leakstop.model.verdict import Mode
+from leakstop.policy.rules import Policy
+from leakstop.policy.tables import Tables, compile_tables
+from leakstop.secrets.encodings import Needle
 from leakstop.secrets.masker import Masker
+from leakstop.secrets.needles import NeedleTable, build
 from leakstop.sensor import proc
 from leakstop.sensor.decode import Decoder
 from leakstop.sensor.locals import read_networks
@@ -78,12 +83,12 @@ class KernelSensor:
         _require_machine(self._plan.cgroup)
         assert self._plan.cgroup is not None
         try:
-            libbpf = library()
-            self._object = self._load(libbpf)
+            plan = self._plan
+            self._object = load(plan.policy, plan.tables, plan.needles)
             self._fill(self._object)
-            self._ring = Ring(libbpf, self._object.map("events"), self._on_record)
+            self._ring = Ring(library(), self._object.map("events"), self._on_record)
             table = self._object.map("neighbours")
-            self._neighbours = Neighbours(table, self._plan.local, read_networks)
+            self._neighbours = Neighbours(table, plan.local, read_networks)
             self._neighbours.wake(self._ring.fileno())
             self._attach(self._object, self._plan.cgroup)
         except BaseException:
@@ -128,35 +133,18 @@ class KernelSensor:
     @classmethod
     def try_load(cls) -> str | None:
         """Load the programs without attaching them; return why that fails, or ``None``."""
+        # In block mode and with something to look for: the verifier leaves out what the
+        # constants rule out, and what it left out proves nothing.
+        policy = Policy(mode=Mode.BLOCK)
+        needles = build([Needle(b"an inert needle", "NONE", "raw")])
         try:
             _require_machine(None)
-            opened = Object(library(), object_path())
-            try:
-                opened.load()
-            finally:
-                opened.close()
+            load(policy, compile_tables(policy), needles).close()
         except UnsupportedError as error:
             return f"{error.what}. {error.why}".strip()
         return None
 
     # -- in force -----------------------------------------------------------------------
-
-    def _load(self, libbpf: Library) -> Object:
-        """Load with the helpers that this kernel should have, then without the newest one."""
-        wishes = (True, False) if kernel_version(os.uname().release) >= _SIGNAL_SINCE else (False,)
-        for signal in wishes:
-            opened = Object(libbpf, object_path())
-            try:
-                plan = self._plan
-                fill.configure(opened, plan.policy, plan.tables, plan.needles, signal=signal)
-                opened.load()
-            except BpfError:
-                opened.close()
-                if signal is wishes[-1]:
-                    raise
-            else:
-                return opened
-        raise AssertionError("unreachable")
 
     def _fill(self, opened: Object) -> None:
         plan = self._plan
@@ -206,8 +194,8 @@ class KernelSensor:
         """What already runs, so that lineages lead somewhere."""
         now = _now_ns()
         # A command's cgroup is new and empty: only who starts the command is worth knowing.
-        one = self._plan.scope == "command" and self._plan.root_pid
-        for pid in proc.ancestors(self._plan.root_pid) if one else proc.pids():
+        command = self._plan.root_pid if self._plan.scope == "command" else 0
+        for pid in proc.ancestors(command) if command else proc.pids():
             process = proc.read(pid)
             if process is not None:
                 yield ProcessSeen(
@@ -232,6 +220,27 @@ class KernelSensor:
             if total > before:
                 self._lost[kind] = total
                 self._events.append(Loss(_now_ns(), kind.name.lower(), total - before))
+
+
+def load(policy: Policy, tables: Tables, needles: NeedleTable) -> Object:
+    """Load the programs with the helpers that this kernel should have, then without the newest.
+
+    Raises:
+        BpfError: the kernel refuses them.
+    """
+    wishes = (True, False) if kernel_version(os.uname().release) >= _SIGNAL_SINCE else (False,)
+    for signal in wishes:
+        opened = Object(library(), object_path())
+        try:
+            fill.configure(opened, policy, tables, needles, signal=signal)
+            opened.load()
+        except BpfError:
+            opened.close()
+            if signal is wishes[-1]:
+                raise
+        else:
+            return opened
+    raise AssertionError("unreachable")
 
 
 def object_path() -> Path:
@@ -271,4 +280,4 @@ def _now_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-__all__ = ["COMMAND_NOTE", "NOTES", "KernelSensor", "object_path"]
+__all__ = ["COMMAND_NOTE", "NOTES", "KernelSensor", "load", "object_path"]

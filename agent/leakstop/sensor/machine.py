@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from leakstop.bpf.libbpf import find_libbpf
+from leakstop.bpf.mounts import mount_of
+
 KERNEL_FLOOR = (6, 1)
 """The oldest kernel on which the programs are tested: bpf_loop came with 5.17,
 bpf_set_retval in cgroup hooks with 5.18, and 6.1 is the first long-term kernel after them."""
@@ -28,19 +31,6 @@ _CAPABILITIES = {
     "CAP_BPF": 39,
 }
 _BPF_RIGHTS = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"})
-# By path, never by a search: the loader's search order is the environment's to choose.
-_LIBRARY_DIRECTORIES = (
-    "usr/lib/x86_64-linux-gnu",
-    "usr/lib/aarch64-linux-gnu",
-    "lib/x86_64-linux-gnu",
-    "lib/aarch64-linux-gnu",
-    "usr/lib64",
-    "lib64",
-    "usr/lib",
-    "lib",
-    "usr/local/lib",
-)
-_OCTAL = re.compile(r"\\([0-7]{3})")
 _CONTAINER_CGROUP = re.compile(r"/(?:docker|lxc|kubepods|libpod|containerd|garden)[/.-]|/libpod-")
 _CONTAINER_FILES = (("docker", ".dockerenv"), ("podman", "run/.containerenv"))
 
@@ -102,31 +92,8 @@ class Machine:
 
 
 def cgroup2_mount(mountinfo: str) -> Path | None:
-    """Where cgroup v2 is mounted, from the text of ``/proc/self/mountinfo``.
-
-    On hybrid hierarchies that is not ``/sys/fs/cgroup``.
-    """
+    """Where cgroup v2 is mounted, from the text of ``/proc/self/mountinfo``."""
     return mount_of("cgroup2", mountinfo)
-
-
-def mount_of(kind: str, mountinfo: str) -> Path | None:
-    """Mount point of a file system of type ``kind``; a mount of its root wins.
-
-    proc(5): ``id parent major:minor root mount-point options [optional…] - type source super``.
-    """
-    found: dict[bool, Path] = {}
-    for line in mountinfo.splitlines():
-        head, dash, tail = line.partition(" - ")
-        fields = head.split()
-        if dash and tail.split()[:1] == [kind] and len(fields) >= 6:
-            found.setdefault(fields[3] == "/", Path(_unescaped(fields[4])))
-    return found.get(True) or found.get(False)
-
-
-def find_libbpf(root: Path = Path("/")) -> Path | None:
-    """The system's libbpf 1.x."""
-    candidates = (root / directory / "libbpf.so.1" for directory in _LIBRARY_DIRECTORIES)
-    return next((path for path in candidates if path.exists()), None)
 
 
 def capabilities(status: str) -> frozenset[str]:
@@ -151,10 +118,6 @@ def _container(root: Path) -> str:
     return "a container" if _CONTAINER_CGROUP.search(_text(root / "proc/1/cgroup")) else ""
 
 
-def _unescaped(field: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), field)
-
-
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8", "replace")
@@ -167,7 +130,5 @@ __all__ = [
     "Machine",
     "capabilities",
     "cgroup2_mount",
-    "find_libbpf",
     "kernel_version",
-    "mount_of",
 ]
