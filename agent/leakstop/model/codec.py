@@ -15,6 +15,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from leakstop.model import event as events
 from leakstop.model.event import Event
 
+_LARGEST = 1 << 64
+
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 _KINDS: dict[str, type] = {kind.__name__.lower(): kind for kind in get_args(events.Event)}
@@ -84,6 +86,8 @@ def from_json(kind: Any, value: Any) -> Any:
             return factory(**{name: from_json(hints[name], item) for name, item in value.items()})
         except TypeError as error:
             raise ValueError(str(error)) from error
+    if isinstance(value, int) and not -_LARGEST < value < _LARGEST:
+        raise ValueError("a number of more than 64 bits")
     if kind is float and isinstance(value, int):
         return float(value)
     if kind is not Any and isinstance(kind, type) and not isinstance(value, kind):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
-from leakstop.model.flow import Transport
+from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 
 
@@ -134,6 +134,8 @@ class Question:
     """``hits`` were found in the name (else on the command line of the asker)."""
     killed: bool = False
     """The kernel killed the process; otherwise the agent has to."""
+    cookie: int = 0
+    """Denied over TCP: the socket's cookie, by which the agent ends the connection. Else 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,9 @@ class Answer:
     """The name that was asked."""
     addresses: tuple[str, ...]
     ttl_s: int
+    refused: tuple[str, ...] = ()
+    """Where the name may not lead: private addresses, unless a rule allows exactly this name, and
+    those of no network. A connection there is judged without the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,8 @@ class Connect:
     ip: str
     port: int
     via: str
-    """``connect``, ``send`` or ``socket``."""
+    """``connect``, ``send``, ``socket``, ``accept`` (the peer connected), ``older`` (a socket from
+    before the guard) or ``link`` (a packet that no socket hook saw)."""
     policy: Action
     applied: Action
     reason: Reason
@@ -166,6 +172,49 @@ class Connect:
     """Secrets that the process has on its command line."""
     killed: bool = False
     """The kernel killed the process; otherwise the agent has to."""
+    cookie: int = 0
+    """The socket's cookie where a connection that exists was denied, so that it can be ended."""
+    family: str = ""
+    """The kind of a socket that is not IP's: ``packet``, ``vsock``, ``xdp``, or its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSeen:
+    """A TCP connection has shown for whom it is meant.
+
+    Denied, nothing of it leaves from here on, and the agent ends the connection.
+    """
+
+    ts_ns: int
+    pid: int
+    ip: str
+    port: int
+    stream: Stream
+    name: str
+    """The name that it shows (lower case, no trailing dot, secrets masked), empty if none."""
+    name_port: int
+    """The port that the name was judged for: behind a proxy's CONNECT another than ``port``."""
+    policy: Action
+    applied: Action
+    reason: Reason
+    cookie: int = 0
+    """The socket's cookie, by which it can be destroyed."""
+    carriage: Carriage = Carriage.NONE
+    hits: tuple[SecretHit, ...] = ()
+    """Secrets that the process has on its command line."""
+    killed: bool = False
+    """The kernel killed the process; otherwise the agent has to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A process bound a TCP socket to an address of this machine, as servers do."""
+
+    ts_ns: int
+    pid: int
+    ip: str
+    """Of all interfaces: ``0.0.0.0`` or ``::``."""
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +230,7 @@ class Loss:
     @property
     def missed(self) -> bool:
         """Whether something went unseen; else it was refused instead."""
-        return self.where not in ("addresses", "answers", "marks")
+        return self.where not in ("addresses", "answers", "marks", "names")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,5 +250,18 @@ class Finished:
 
 
 Event = Union[
-    Started, ProcessSeen, Fork, Exec, Exit, StepSeen, Question, Answer, Connect, Loss, Gap, Finished
+    Started,
+    ProcessSeen,
+    Fork,
+    Exec,
+    Exit,
+    StepSeen,
+    Question,
+    Answer,
+    Connect,
+    StreamSeen,
+    Bound,
+    Loss,
+    Gap,
+    Finished,
 ]

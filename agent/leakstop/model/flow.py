@@ -20,6 +20,21 @@ class Transport(str, Enum):
     """Any other IP protocol or socket type."""
 
 
+class Stream(str, Enum):
+    """What a TCP stream shows of itself in its first bytes. ``bpf/leakstop.h`` has this order."""
+
+    UNSEEN = "unseen"
+    """Nothing was sent yet: a connect, or no TCP."""
+    TLS = "tls"
+    """A ClientHello."""
+    HTTP = "http"
+    """A plain HTTP request."""
+    HIDDEN = "hidden"
+    """A ClientHello whose real name is encrypted (ECH), so the one it shows means nothing."""
+    OTHER = "other"
+    """Anything else, or something broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """One attempt to reach something."""
@@ -32,3 +47,7 @@ class Flow:
     """Destination address as text, v4-mapped addresses as IPv4; empty for DNS questions."""
     names: tuple[str, ...] = ()
     """The names that led to this address (lower case, no trailing dot), or the name asked for."""
+    stream: Stream = Stream.UNSEEN
+    """What the connection shows of itself, as soon as it has."""
+    shown: str = ""
+    """The name in the stream (SNI or Host; lower case, no trailing dot), empty if it shows none."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from leakstop.errors import ExitCode
 from leakstop.model.finding import Finding
-from leakstop.model.flow import Transport
+from leakstop.model.flow import Stream, Transport
 from leakstop.model.process import ProcessView
 from leakstop.model.verdict import Action, Leak, Mode, Reason, RuleRef
 
@@ -32,7 +32,7 @@ class FlowRecord:
     """All tries of one program in one step towards one destination, counted."""
 
     host: str
-    """The name that led there, or empty for a bare address."""
+    """The name that it shows or asks for, else the one that led there; empty for a bare address."""
     ip: str
     """The (first) address; empty for a name that was asked for and denied or never used."""
     port: int
@@ -52,12 +52,31 @@ class FlowRecord:
     """Names of secrets that this program had on its command line (noted, not stopped)."""
     sink: bool = False
     """Anyone can store data there."""
+    origin: str = ""
+    """What it is, if no connect, send or question of its own: ``accept``, ``older``, ``link``; or
+    what goes nowhere yet: ``socket`` (raw, or of another protocol than TCP and UDP), ``family``
+    (a socket that is not IP's), ``option`` (of a socket)."""
+    what: str = ""
+    """What was asked for that has no destination, in words: ``a raw socket``."""
+    stream: Stream = Stream.UNSEEN
+    """What the TCP stream shows of itself."""
+    shown: str = ""
+    """The name in the stream, empty if it shows none."""
+    over: str = ""
+    """The destination of the connection, where the stream asks for another one than that."""
+    relayed_for: ProcessView | None = None
+    """Who was connected to this program on loopback, and may have sent this through it."""
 
     @property
     def destination(self) -> str:
-        """``host:port``, or the bare name for a question that was denied."""
-        place = self.host or (f"[{self.ip}]" if ":" in self.ip else self.ip)
-        return f"{place}:{self.port}" if self.port else place
+        """``host:port``, the bare name for a question that was denied, or what it was instead."""
+        return self.what or at_port(self.host or self.ip, self.port)
+
+
+def at_port(place: str, port: int) -> str:
+    """``host:port``, brackets around an IPv6 address; the bare place without a port."""
+    host = f"[{place}]" if ":" in place else place
+    return f"{host}:{port}" if port else host
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,11 @@ class Reason(str, Enum):
     UNPARSABLE = "unparsable"
     """It could not be read, so it could not be judged; denied in block mode."""
     PROTOCOL = "protocol"
-    """Neither TCP nor UDP, and no rule asks for it."""
+    """Nothing that a rule can ask for: a protocol of its own, or an odd type of DNS record."""
+    IDENTITY = "identity"
+    """The stream shows no name, hides it, or is not what the rule asks for on this port."""
+    BUDGET = "budget"
+    """More names were asked for below a wildcard than its rule allows."""
 
 
 class Carriage(str, Enum):
