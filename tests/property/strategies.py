@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import strategies as st
 
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.verdict import Action, Mode, RuleRef
 from leakstop.policy.rules import (
     AddressPlace,
@@ -153,7 +154,18 @@ def flows_near(draw: st.DrawFn, policy: Policy) -> Flow:
         ip = str(kind(edge % (1 << network.max_prefixlen)))
     elif draw(st.booleans()):
         ip = str(draw(addresses))
-    return Flow(transport, port % 65536, ip, tuple(dict.fromkeys(found)))
+    flow = Flow(transport, port % 65536, ip, tuple(dict.fromkeys(found)))
+    return flow if transport is not Transport.TCP or draw(st.booleans()) else draw(shown(flow))
+
+
+@st.composite
+def shown(draw: st.DrawFn, flow: Flow) -> Flow:
+    """``flow`` after its first bytes: what it is, and often a name."""
+    stream = draw(st.sampled_from(Stream))
+    if stream in (Stream.UNSEEN, Stream.OTHER):
+        return replace(flow, stream=stream)
+    name = draw(st.sampled_from(flow.names or ("a",)) | names | st.just(""))
+    return replace(flow, stream=stream, shown=name)
 
 
 def _near_name(draw: st.DrawFn, place: Place) -> str:
@@ -170,6 +182,7 @@ def _near_name(draw: st.DrawFn, place: Place) -> str:
 _TRANSPORT = {
     Protocol.TLS: Transport.TCP,
     Protocol.HTTP: Transport.TCP,
+    Protocol.STREAM: Transport.TCP,
     Protocol.TCP: Transport.TCP,
     Protocol.UDP: Transport.UDP,
     Protocol.DNS: Transport.DNS,
@@ -202,5 +215,6 @@ __all__ = [
     "port_ranges",
     "ports",
     "rules",
+    "shown",
     "situations",
 ]

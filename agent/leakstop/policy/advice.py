@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from leakstop.model.verdict import Action, Mode, RuleRef
 from leakstop.policy.lookup import example, meet
@@ -57,6 +57,12 @@ def _wide(policy: Policy, rules: Iterable[Rule]) -> Iterator[str]:
     zones = TENANTS | {
         rule.place.name for rule in policy.sinks if isinstance(rule.place, NamePlace)
     }
+    # `**.x` covers the zones below x, too.
+    over: Mapping[Reach, Collection[str]] = {
+        Reach.EXACT: (),
+        Reach.ONE: zones,
+        Reach.DEEP: {above for zone in zones for above in _with_ancestors(zone)},
+    }
     for rule in rules:
         place = rule.place
         if rule.ref.via == SINKS:
@@ -67,7 +73,7 @@ def _wide(policy: Policy, rules: Iterable[Rule]) -> Iterator[str]:
             if place.network.prefixlen:
                 continue
             what, fix = f"`{rule.ref.text}` is every address there is", "name the hosts"
-        elif place.reach is not Reach.EXACT and _over_tenants(place, zones):
+        elif place.name in over[place.reach]:
             what = f"`{rule.ref.text}`: anyone can own a name in this zone"
             fix = "name your own hosts, or say `why:` in a map"
         else:
@@ -75,11 +81,10 @@ def _wide(policy: Policy, rules: Iterable[Rule]) -> Iterator[str]:
         yield warning(rule.ref, what, fix)
 
 
-def _over_tenants(place: NamePlace, zones: frozenset[str]) -> bool:
-    """Whether the names below ``place`` belong to strangers."""
-    if place.name in zones:
-        return True
-    return place.reach is Reach.DEEP and any(zone.endswith(f".{place.name}") for zone in zones)
+def _with_ancestors(zone: str) -> Iterator[str]:
+    while zone:
+        yield zone
+        zone = zone.partition(".")[2]
 
 
 def _shallow_denies(denies: Iterable[Rule]) -> Iterator[str]:
@@ -134,7 +139,7 @@ def _unreachable_homes(
     policy: Policy, allows: Iterable[Rule], denies: Iterable[Rule]
 ) -> Iterator[str]:
     """A home says what may ride, not where packets may go."""
-    if policy.mode is not Mode.BLOCK:
+    if policy.mode is not Mode.BLOCK or not policy.homes:
         return
     opened, closed = _Places(allows), _Places(denies)
     for name, home in policy.homes.items():

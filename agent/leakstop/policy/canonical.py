@@ -3,8 +3,8 @@
 
 Canonical means that a policy has exactly one text: UTF-8, keys sorted, no blanks. So the
 digest names a policy and not a spelling of it, and a text that says anything twice or
-anything unknown is refused. Rules that follow each other and differ only in their place
-stand in one group, which keeps 50,000 of them small.
+anything unknown is refused. Rules that differ only in their place stand in one group, each
+with its number among all of them, which keeps 50,000 of them small.
 """
 
 from __future__ import annotations
@@ -15,38 +15,42 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
 from itertools import groupby
 from typing import Any, TypeVar
 
 from leakstop.errors import PolicyError
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Action, Leak, Mode, RuleRef
+from leakstop.policy.budgets import NAMES_MAX
+from leakstop.policy.bulk import uncollected
 from leakstop.policy.match import plain_network
 from leakstop.policy.rules import (
+    REACHES,
     AddressPlace,
     Home,
-    IPNetwork,
     NamePlace,
     Place,
     Policy,
     PortRange,
     Protocol,
-    Reach,
     Rule,
+    to_network,
 )
 
 FORMAT = 1
 """Changes whenever an older reader could misunderstand the text."""
 
-_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
-_PREFIXES = ((Reach.DEEP, "**."), (Reach.ONE, "*."), (Reach.EXACT, ""))
+_LABEL = "[a-z0-9_-]{1,63}"
+_NAME = re.compile(rf"(\*\*?\.)?((?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*)", re.ASCII)
+_ITEM = [int, str, int, str]
+"""Number, place, line and text of a rule."""
 _PORTLESS = frozenset({Protocol.ICMP, Protocol.DNS, Protocol.ANY})
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 
 
+@uncollected
 def to_canonical(policy: Policy) -> bytes:
     """Write ``policy``, with its digest.
 
@@ -71,6 +75,7 @@ def with_digest(policy: Policy) -> Policy:
     return replace(policy, digest=_digest(_body(policy)))
 
 
+@uncollected
 def from_canonical(data: bytes) -> Policy:
     """Read what ``to_canonical`` wrote.
 
@@ -178,29 +183,34 @@ def _body(policy: Policy) -> dict[str, Any]:
 
 
 def _groups(rules: Iterable[Rule]) -> list[dict[str, Any]]:
-    return [_group(key, group) for key, group in groupby(rules, key=_common)]
+    groups: dict[tuple[object, ...], list[list[object]]] = {}
+    for common, run in groupby(enumerate(rules), key=_common):
+        items = [[number, str(rule.place), rule.ref.line, rule.ref.text] for number, rule in run]
+        groups.setdefault(common, []).extend(items)
+    return [_group(common, items) for common, items in groups.items()]
 
 
-def _common(rule: Rule) -> tuple[object, ...]:
+def _common(numbered: tuple[int, Rule]) -> tuple[object, ...]:
     """What the rules of a group have in common: everything but place, line and text."""
+    rule = numbered[1]
     named = isinstance(rule.place, NamePlace)
     ref = rule.ref
-    return rule.action, rule.protocol, rule.ports, rule.quiet, rule.why, ref.source, ref.via, named
+    spoken = rule.action, rule.protocol, rule.ports, rule.quiet, rule.why, rule.names
+    return *spoken, ref.source, ref.via, named
 
 
-def _group(key: tuple[Any, ...], rules: Iterable[Rule]) -> dict[str, Any]:
-    action, protocol, ports, quiet, why, source, via, named = key
+def _group(common: tuple[Any, ...], items: list[list[object]]) -> dict[str, Any]:
+    action, protocol, ports, quiet, why, budget, source, via, named = common
     return {
         "action": action.value,
         "protocol": protocol.value,
         "ports": [[each.first, each.last] for each in ports],
         "quiet": quiet,
         "why": why,
+        "budget": budget,
         "source": source,
         "via": via,
-        "names" if named else "addresses": [
-            [str(rule.place), rule.ref.line, rule.ref.text] for rule in rules
-        ],
+        "names" if named else "addresses": items,
     }
 
 
@@ -222,34 +232,36 @@ def _home(document: object) -> Home:
 
 
 def _rules(groups: list[object]) -> tuple[Rule, ...]:
-    return tuple(rule for group in groups for rule in _group_rules(group))
+    numbered = dict(item for group in groups for item in _group_rules(group))
+    rules = tuple(numbered[number] for number in sorted(numbered))
+    if _groups(rules) != groups:
+        raise _refused("rules that are not in their one form and order")
+    return rules
 
 
-def _group_rules(document: object) -> Iterator[Rule]:
+def _group_rules(document: object) -> Iterator[tuple[int, Rule]]:
     fields = _Fields(document, "rule")
     action = fields.choice("action", Action)
     protocol = fields.choice("protocol", Protocol)
     ports = tuple(_port_range(each) for each in fields.take("ports", list))
     quiet, why = fields.take("quiet", bool), fields.take("why", str)
+    budget = fields.take("budget", int)
     source, via = fields.take("source", str), fields.take("via", str)
     named = fields.has("names")
     items = fields.take("names" if named else "addresses", list)
     fields.end()
     if bool(ports) == (protocol in _PORTLESS):
         raise _refused(f"`{protocol.value}` {'with' if ports else 'without'} ports")
+    if not 0 <= budget <= NAMES_MAX:
+        raise _refused(f"a budget of {budget} names")
     read: Callable[[str], Place] = _name if named else _address
     for item in items:
-        place, line, text = _entry(item)
+        # Not `isinstance`: JSON's `true` is no line.
+        if type(item) is not list or list(map(type, item)) != _ITEM or item[2] < 0:
+            raise _refused("a rule without its number, place, line and text")
+        number, place, line, text = item
         ref = RuleRef(text, source, line, via)
-        yield Rule(action, read(place), protocol, ports, ref, quiet, why)
-
-
-def _entry(item: object) -> tuple[str, int, str]:
-    match item:
-        # `int()` would let JSON's `true` through.
-        case [str(place), line, str(text)] if type(line) is int and line >= 0:
-            return place, line, text
-    raise _refused("a rule without its place, line and text")
+        yield number, Rule(action, read(place), protocol, ports, ref, quiet, why, budget)
 
 
 def _port_range(document: object) -> PortRange:
@@ -262,24 +274,21 @@ def _port_range(document: object) -> PortRange:
 
 
 def _name(text: str) -> NamePlace:
-    for reach, prefix in _PREFIXES:
-        if text.startswith(prefix):
-            name = text[len(prefix) :]
-            if not _NAME.fullmatch(name):
-                break
-            return NamePlace(name, reach)
-    raise _refused(f"no name: {text!r}")
+    match = _NAME.fullmatch(text)
+    if match is None:
+        raise _refused(f"no name: {text!r}")
+    return NamePlace(match[2], REACHES[match[1]])
 
 
 def _address(text: str) -> AddressPlace:
     try:
-        network: IPNetwork = IPv6Network(text) if ":" in text else IPv4Network(text)
+        network = to_network(text)
     except ValueError as error:
         raise _refused(f"no address: {text!r}") from error
-    place = AddressPlace(network)
-    if str(place) != text or "%" in text or plain_network(network) is not network:
+    # Any other spelling is found when what was read is written again.
+    if "%" in text or plain_network(network) is not network:
         raise _refused(f"an address not in its one form: {text!r}")
-    return place
+    return AddressPlace(network)
 
 
 def _texts(items: list[object]) -> tuple[str, ...]:

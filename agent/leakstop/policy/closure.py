@@ -9,12 +9,15 @@ that do not overlap at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address
 
+from leakstop.policy.budgets import Budget
 from leakstop.policy.match import plain_network
 from leakstop.policy.rules import IPNetwork, NamePlace, Place, PortRange, Reach
+from leakstop.policy.special import Belief
 
 _ADDRESS_BITS = 128
 _MAPPED = (int(IPv6Address("::ffff:0:0")), 96)
@@ -32,6 +35,12 @@ class NameNode:
     """Conditions at any depth below this node; at the node of an exact name all of them."""
     one: int
     """Conditions of the names one label below this node."""
+    own: bool = False
+    """A rule allows exactly this name."""
+    deep_budget: int = 0
+    """Who pays for a name that only a wildcard allows: number of the budget plus one, or 0."""
+    one_budget: int = 0
+    """The same for names one label below this node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,11 @@ class NetworkNode:
     """Conditions of this network and of those around it."""
     local: bool
     """It does not leave this machine."""
+    belief: Belief = Belief.ANY
+    """Which answers may lead there."""
+
+
+_ANYWHERE = NetworkNode(vector=0, local=False)
 
 
 class Places:
@@ -51,6 +65,7 @@ class Places:
         self._names: dict[Reach, dict[str, int]] = {reach: {} for reach in Reach}
         self._networks: dict[NetworkKey, int] = {}
         self._local: set[NetworkKey] = set()
+        self._beliefs: dict[NetworkKey, Belief] = {}
 
     def add(self, place: Place, bit: int) -> None:
         """Let condition ``bit`` hold at ``place``."""
@@ -65,32 +80,59 @@ class Places:
         """Note that ``network`` does not leave this machine."""
         self._local.add(network_key(network))
 
-    def names(self) -> dict[bytes, NameNode]:
-        """Close the names: by reversed bytes, exact names with NUL, those below one with a dot."""
-        exact, one, deep = (self._names[reach] for reach in (Reach.EXACT, Reach.ONE, Reach.DEEP))
-        below: dict[str, int] = {"": 0}
+    def add_belief(self, network: IPNetwork, belief: Belief) -> None:
+        """Note which answers may lead to ``network``."""
+        self._beliefs[network_key(network)] = belief
 
-        def deep_below(name: str) -> int:
-            """The any-depth conditions of names below ``name``: its own and its ancestors'."""
+    def names(
+        self, *, own: Collection[str] = (), sink: int = 0, budgets: Iterable[Budget] = ()
+    ) -> dict[bytes, NameNode]:
+        """Close the names: by reversed bytes, exact names with NUL, those below one with a dot.
+
+        Args:
+            own: names that a rule allows exactly: no sinks, and they cost nothing.
+            sink: conditions of sinks.
+            budgets: of the allowed wildcards; the narrowest that covers a name pays for it.
+        """
+        exact, one, deep = (self._names[reach] for reach in (Reach.EXACT, Reach.ONE, Reach.DEEP))
+        payers = {budget.place: number for number, budget in enumerate(budgets, 1)}
+        below: dict[str, tuple[int, int]] = {"": (0, 0)}
+
+        def deep_below(name: str) -> tuple[int, int]:
+            """The any-depth conditions of names below ``name``, with its ancestors', and who
+            pays for them."""
             known = below.get(name)
             if known is None:
-                known = below[name] = deep.get(name, 0) | deep_below(name.partition(".")[2])
+                bits, payer = deep_below(name.partition(".")[2])
+                payer = payers.get(NamePlace(name, Reach.DEEP), payer)
+                known = below[name] = deep.get(name, 0) | bits, payer
             return known
 
-        shared: dict[tuple[int, int], NameNode] = {}
+        node = lru_cache(maxsize=None)(NameNode)  # few of them differ
         nodes: dict[bytes, NameNode] = {}
         for name in {**one, **deep}:
-            bits = (deep_below(name), one.get(name, 0))
-            nodes[_reverse(name) + b"."] = shared.setdefault(bits, NameNode(*bits))
-        for name, own in exact.items():
+            bits, payer = deep_below(name)
+            one_payer = payers.get(NamePlace(name, Reach.ONE), payer)
+            nodes[_reverse(name) + b"."] = node(bits, one.get(name, 0), False, payer, one_payer)
+        for name, named in exact.items():
             parent = name.partition(".")[2]
-            bits = (own | deep_below(parent) | one.get(parent, 0), 0)
-            nodes[_reverse(name) + b"\0"] = shared.setdefault(bits, NameNode(*bits))
+            bits, payer = deep_below(parent)
+            bits |= named | one.get(parent, 0)
+            if name in own:
+                closed = node(bits & ~sink, 0, True, 0, 0)
+            else:
+                payer = payers.get(NamePlace(parent, Reach.ONE), payer)
+                closed = node(bits, 0, False, payer, payer)
+            nodes[_reverse(name) + b"\0"] = closed
         return nodes
 
-    def networks(self) -> dict[NetworkKey, NetworkNode]:
-        """Close the networks: each has the conditions of those around it too."""
-        keys = self._networks.keys() | self._local
+    def networks(self, trusted: int = 0) -> dict[NetworkKey, NetworkNode]:
+        """Close the networks: each has the conditions of those around it too.
+
+        Args:
+            trusted: conditions of rules that make every answer believed which leads there.
+        """
+        keys = self._networks.keys() | self._local | self._beliefs.keys()
         # A rule for `::/0` is about IPv6: a node of its own keeps it away from IPv4.
         if any(length < _MAPPED[1] and _holds((first, length), _MAPPED) for first, length in keys):
             keys = keys | {_MAPPED}
@@ -99,11 +141,14 @@ class Places:
         for key in sorted(keys):  # a network comes before those inside it
             while around and not _holds(around[-1], key):
                 around.pop()
-            vector, local = self._networks.get(key, 0), key in self._local
-            if around and key != _MAPPED:
-                outer = nodes[around[-1]]
-                vector, local = vector | outer.vector, local or outer.local
-            nodes[key] = NetworkNode(vector, local)
+            outer = nodes[around[-1]] if around and key != _MAPPED else _ANYWHERE
+            vector = self._networks.get(key, 0) | outer.vector
+            belief = self._beliefs.get(key, outer.belief)
+            nodes[key] = NetworkNode(
+                vector,
+                outer.local or key in self._local,
+                Belief.ANY if vector & trusted else belief,
+            )
             around.append(key)
         return nodes
 
@@ -115,18 +160,6 @@ def network_key(network: IPNetwork) -> NetworkKey:
     if isinstance(network, IPv4Network):
         return _MAPPED[0] | first, _MAPPED[1] + network.prefixlen
     return first, network.prefixlen
-
-
-def tidy(ports: Iterable[PortRange]) -> tuple[PortRange, ...]:
-    """Sort ranges and join those that touch, so that the same ports compare equal."""
-    joined: list[PortRange] = []
-    for ports_ in sorted(ports):
-        if joined and ports_.first <= joined[-1].last + 1:
-            last = max(joined[-1].last, ports_.last)
-            joined[-1] = PortRange(joined[-1].first, last)
-        else:
-            joined.append(ports_)
-    return tuple(joined)
 
 
 def cut_ports(
@@ -176,5 +209,4 @@ __all__ = [
     "Places",
     "cut_ports",
     "network_key",
-    "tidy",
 ]

@@ -15,8 +15,19 @@ from typing import Union
 
 from leakstop.model.verdict import Action, RuleRef
 from leakstop.policy.place import DestinationError, parse_place
-from leakstop.policy.rules import AddressPlace, NamePlace, Place, PortRange, Protocol, Rule
+from leakstop.policy.ports import ALL_PORTS, one_port
+from leakstop.policy.rules import (
+    REACHES,
+    AddressPlace,
+    NamePlace,
+    Place,
+    PortRange,
+    Protocol,
+    Reach,
+    Rule,
+)
 from leakstop.policy.words import PRESET_SYNONYMS, WELL_KNOWN_PORTS, did_you_mean
+from leakstop.policy.zones import REGISTRIES
 
 MANAGERS = {"registry": ("pip", "npm", "apt"), "publish": ("pip", "npm")}
 """What may follow ``registry:`` and ``publish:``."""
@@ -31,16 +42,18 @@ SCHEMES = {
 }
 """What may stand before ``://``."""
 
-ALL_PORTS = (PortRange(1, 65535),)
-
 _HTTPS = (PortRange(443, 443),)
 _HTTP = (PortRange(80, 80),)
 _PORTLESS = {Protocol.DNS: "a question has no port", Protocol.ICMP: "ICMP has no ports"}
-# A plain host in lower case, with or without a port: nearly every line of a long policy.
+# A plain host or pattern in lower case, with or without a port: nearly every line of a long
+# policy.
 _PLAIN = re.compile(
+    r"(\*\*?\.)?"
     r"((?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)"
     r"(?::([1-9][0-9]{0,4}))?"
 )
+# The same of addresses.
+_PLAIN_ADDRESS = re.compile(r"[0-9]+(?:\.[0-9]+){3}|[0-9a-f]*:[0-9a-f:]*:[0-9a-f]*")
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _PATH = re.compile(r"[/?#]")
 
@@ -76,6 +89,8 @@ class Extras:
     """Empty: not written."""
     quiet: bool = False
     why: str = ""
+    names: int = 0
+    """How many names below a wildcard may be asked for; 0 is not written."""
 
 
 PLAIN = Extras()
@@ -101,10 +116,12 @@ def parse(
         DestinationError: the text is neither a destination nor a known word.
     """
     plain = _PLAIN.fullmatch(text)
-    if plain is not None and len(plain[1]) <= 253:
-        places: tuple[Place, ...] = (NamePlace(plain[1]),)
-        ports = _one_port(plain[2]) if plain[2] else ()
+    if plain is not None and len(plain[2]) <= 253 and not (plain[1] and plain[2] in REGISTRIES):
+        places: tuple[Place, ...] = (NamePlace(plain[2], REACHES[plain[1]]),)
+        ports = one_port(plain[3]) if plain[3] else ()
         return expand(places, None, ports, action, ref, extras, text)
+    if _PLAIN_ADDRESS.fullmatch(text):
+        return expand(parse_place(text), None, (), action, ref, extras, text)
     word = _word(text, action, ref, presets, extras) if words else None
     if word is not None:
         return (word,)
@@ -142,6 +159,11 @@ def reference(
         raise DestinationError(
             f"`{name}` brings its own ports", fix="leave out `ports` and `protocol`"
         )
+    if extras.names:
+        raise DestinationError(
+            f"`names` rations the names below a wildcard, and `{name}` brings its own hosts",
+            fix="write it into a rule for `*.x`",
+        )
     return Reference(kind, name, action, ref, extras.quiet, extras.why)
 
 
@@ -169,35 +191,19 @@ def expand(
             "`dns` is about a name that may be looked up, not about an address",
             fix=f"to believe this resolver write `udp://{places[0]}:53`",
         )
-    quiet, why = extras.quiet, extras.why
+    quiet, why, names = extras.quiet, extras.why, extras.names
+    if names and any(isinstance(p, AddressPlace) or p.reach is Reach.EXACT for p in places):
+        raise DestinationError(
+            f"`names` rations the names below a wildcard, and `{text}` is none",
+            fix="write it into a rule for `*.x`; an exact name costs nothing",
+        )
     return tuple(
-        Rule(action, place, protocol, channel, ref, quiet, why)
-        for place in places
-        for protocol, channel in channels
+        [
+            Rule(action, place, protocol, channel, ref, quiet, why, names)
+            for place in places
+            for protocol, channel in channels
+        ]
     )
-
-
-def parse_ports(text: str) -> PortRange:
-    """Read one port, a range ``8000-8010``, or ``*``.
-
-    Raises:
-        DestinationError: it is none of these.
-    """
-    if text == "*":
-        return ALL_PORTS[0]
-    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text)
-    if match is None:
-        raise DestinationError(
-            f"`{text}` is no port", fix="one port `443`, a range `8000-8010`, or `*`"
-        )
-    first, last = int(match[1]), int(match[2] or match[1])
-    if not 1 <= first <= 65535 or not 1 <= last <= 65535:
-        raise DestinationError(f"`{text}`: ports go from 1 to 65535", fix="check the number")
-    if first > last:
-        raise DestinationError(
-            f"`{text}`: the range of ports runs backwards", fix=f"write `{last}-{first}`"
-        )
-    return PortRange(first, last)
 
 
 def _channels(
@@ -222,7 +228,7 @@ def _channels(
     if protocol is Protocol.HTTP:
         return [(protocol, _HTTP)]
     if deny:
-        return [(protocol, ALL_PORTS)]
+        return [(protocol, (ALL_PORTS,))]
     bare = text.partition("://")[2] or text
     raise DestinationError(
         f"`{text}` needs its port",
@@ -235,14 +241,9 @@ def _by_port(ports: tuple[PortRange, ...]) -> list[tuple[Protocol, tuple[PortRan
     found: dict[Protocol, tuple[PortRange, ...]] = {}
     for each in ports:
         defaults = {_HTTPS[0]: Protocol.TLS, _HTTP[0]: Protocol.HTTP}
-        protocol = defaults.get(each, Protocol.TCP)
+        protocol = defaults.get(each, Protocol.STREAM)
         found[protocol] = (*found.get(protocol, ()), each)
     return list(found.items())
-
-
-@lru_cache(maxsize=1024)
-def _one_port(port: str) -> tuple[PortRange, ...]:
-    return (parse_ports(port),)
 
 
 def _word(
@@ -359,7 +360,7 @@ def _port_range(port: str, text: str, host: str) -> tuple[PortRange, ...]:
         )
     if not port:
         raise DestinationError(f"`{text}` ends with a colon", fix=f"write `{host}`")
-    return (parse_ports(port),)
+    return one_port(port)
 
 
 def _check_one_label(places: Sequence[Place], text: str, *, needs_port: bool) -> None:
@@ -372,7 +373,6 @@ def _check_one_label(places: Sequence[Place], text: str, *, needs_port: bool) ->
 
 
 __all__ = [
-    "ALL_PORTS",
     "MANAGERS",
     "PLAIN",
     "SCHEMES",
@@ -382,6 +382,5 @@ __all__ = [
     "Reference",
     "expand",
     "parse",
-    "parse_ports",
     "reference",
 ]

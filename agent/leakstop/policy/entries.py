@@ -14,16 +14,17 @@ from typing import TypeGuard
 
 from leakstop.model.verdict import Action, RuleRef
 from leakstop.policy import keys
+from leakstop.policy.budgets import NAMES_MAX
 from leakstop.policy.destination import (
     DestinationError,
     Entry,
     Extras,
     parse,
-    parse_ports,
     reference,
 )
-from leakstop.policy.fields import Fields, choice, is_empty, items, read_fields, scalar
+from leakstop.policy.fields import Field, Fields, choice, is_empty, items, read_fields, scalar
 from leakstop.policy.inline import HomeText, is_folded, read_word, refuse_folded, words
+from leakstop.policy.ports import parse_ports
 from leakstop.policy.problem import Source
 from leakstop.policy.rules import AddressPlace, PortRange, Protocol, Rule
 from leakstop.policy.source import Mapping, Node, Scalar, Sequence
@@ -189,7 +190,23 @@ class Reader:
             self._ports(ports.value) if ports else (),
             choice(self.source, fields, "quiet") == "true",
             reason or "",
+            self._names(fields.get("names"), action),
         )
+
+    def _names(self, field: Field | None, action: Action) -> int:
+        """How many names a wildcard allows; 0 if that was not written."""
+        text = scalar(self.source, field.value, "names") if field else None
+        if field is None or text is None:
+            return 0
+        if action is not Action.ALLOW:
+            what = "`names` belongs to `allow`: what is denied needs no ration"
+            self.source.error(field.key, what, "remove it")
+        elif re.fullmatch("[1-9][0-9]{0,8}", text) and int(text) <= NAMES_MAX:
+            return int(text)
+        else:
+            fix = f"how many names below the wildcard a job may ask for: 1 to {NAMES_MAX}"
+            self.source.error(field.value, f"`names: {text}` is no such number", fix)
+        return 0
 
     def _ports(self, node: Node) -> tuple[PortRange, ...]:
         found: list[PortRange] = []
@@ -317,12 +334,13 @@ class Reader:
 
 def _as_text(kind: str, text: str, extras: Extras) -> str:
     """A rule that was a map, on one line and so that it can be pasted."""
-    if extras.protocol is None and not extras.ports:
+    if extras.protocol is None and not extras.ports and not extras.names:
         return text if kind in ("host", "ip", "preset") else f"{kind}:{text}"
     ports = ", ".join(str(each) for each in extras.ports)
     parts = [f"{kind}: {text}"]
     parts += [f"ports: [{ports}]"] if ports else []
     parts += [f"protocol: {extras.protocol.value}"] if extras.protocol else []
+    parts += [f"names: {extras.names}"] if extras.names else []
     return "{" + ", ".join(parts) + "}"
 
 

@@ -140,9 +140,10 @@ def describe_use(rule: Rule) -> str:
         return "its lookup"
     if rule.protocol is Protocol.ICMP:
         return "ICMP echo"
+    spoken = {Protocol.TLS: "TLS on ", Protocol.HTTP: "HTTP on "}.get(rule.protocol, "")
     transport = "TCP" if rule.protocol in TCP_PROTOCOLS else "UDP"
     single = len(rule.ports) == 1 and rule.ports[0].first == rule.ports[0].last
-    return f"{transport} port{'' if single else 's'} {', '.join(map(str, rule.ports))}"
+    return f"{spoken}{transport} port{'' if single else 's'} {', '.join(map(str, rule.ports))}"
 
 
 def _near(policy: Policy, flow: Flow) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from leakstop.errors import PolicyError
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Leak, Mode
+from leakstop.policy.bulk import uncollected
 from leakstop.policy.destination import Entry
 from leakstop.policy.document import Document, Extended, read
 from leakstop.policy.inline import HomeText, read_home, read_inline
@@ -74,6 +75,7 @@ class Gathered:
     presets: Presets
 
 
+@uncollected
 def gather(
     sources: Sequence[Given],
     *,

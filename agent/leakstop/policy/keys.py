@@ -22,7 +22,7 @@ TOP = (
 KINDS = ("host", "ip", "registry", "publish", "preset")
 """Keys of a rule that say where; a rule has exactly one."""
 
-RULE = (*KINDS, "ports", "protocol", "quiet", "why")
+RULE = (*KINDS, "ports", "protocol", "names", "quiet", "why")
 """Keys of a rule."""
 
 CASE = ("allow", "deny", "leak", "to")
@@ -41,7 +41,6 @@ RESERVED: Mapping[str, str] = {
     "ceiling": "0.5",
     "for": "0.5",
     "job": "0.5",
-    "names": "0.5",
     "owner": "0.5",
     "repo": "0.5",
     "until": "0.5",
@@ -50,7 +49,7 @@ RESERVED: Mapping[str, str] = {
 """Words of later releases: refused with the release that brings them, never half-obeyed."""
 
 RESERVED_TOP = ("canaries", "ceiling", "for", "lockdown")
-RESERVED_RULE = ("container", "http", "names", "owner", "process", "step", "until")
+RESERVED_RULE = ("container", "http", "owner", "process", "step", "until")
 RESERVED_CASE = ("container", "job", "process", "repo", "step", "workflow")
 RESERVED_HOME = ("process", "step")
 

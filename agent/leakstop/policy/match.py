@@ -8,14 +8,24 @@ form of the same thing, and a property test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Union
 
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.verdict import Action, Mode, Reason, Verdict
-from leakstop.policy.rules import IPNetwork, NamePlace, Place, Policy, Protocol, Reach, Rule
+from leakstop.policy.rules import (
+    AddressPlace,
+    IPNetwork,
+    NamePlace,
+    Place,
+    Policy,
+    Protocol,
+    Reach,
+    Rule,
+    tidy,
+)
 
 IPAddress = Union[IPv4Address, IPv6Address]
 
@@ -28,8 +38,16 @@ LOOPBACK: tuple[IPNetwork, ...] = (
 )
 """Addresses that are this machine on every machine."""
 
-TCP_PROTOCOLS = frozenset({Protocol.TLS, Protocol.HTTP, Protocol.TCP})
-"""One thing to the kernel: the name inside the stream is not looked at in this release."""
+TCP_PROTOCOLS = frozenset({Protocol.TLS, Protocol.HTTP, Protocol.STREAM, Protocol.TCP})
+
+ACCEPTS: Mapping[Stream, frozenset[Protocol]] = {
+    Stream.TLS: frozenset({Protocol.TLS, Protocol.STREAM}),
+    Stream.HTTP: frozenset({Protocol.HTTP, Protocol.STREAM}),
+    Stream.HIDDEN: frozenset(),
+    Stream.OTHER: frozenset({Protocol.STREAM}),
+}
+"""By what a stream shows of itself, the rules for a name that it satisfies. One for an address,
+and one that asks for no name, is satisfied by anything."""
 
 _MAPPED_BITS = 96
 
@@ -54,9 +72,9 @@ def judge(
     """Judge one flow as ``decide`` does, and hand out the whole rule that decided."""
     stays = _stays(flow, local)
     if stays:
-        flow = replace(flow, names=())
+        flow = replace(flow, names=(), stream=Stream.UNSEEN, shown="")
     denies = (rule for rule in policy.rules if rule.action is Action.DENY)
-    denied = _narrowest(_matching(denies, flow, denies=True))
+    denied = _narrowest(_matching(denies, _claiming(flow), denies=True))
     if denied is not None:
         verdict = Verdict(Action.DENY, Action.DENY, Reason.DENY_RULE, denied.ref, denied.quiet)
         return verdict, denied
@@ -67,12 +85,27 @@ def judge(
     if allowed is not None:
         return Verdict(Action.ALLOW, Action.ALLOW, Reason.ALLOW_RULE, allowed.ref), allowed
     applied = Action.ALLOW if policy.mode is Mode.AUDIT else Action.DENY
-    return Verdict(Action.DENY, applied, unnamed(flow.transport)), None
+    return Verdict(Action.DENY, applied, _why_not(policy, flow)), None
 
 
 def reaches(rules: Iterable[Rule], flow: Flow) -> Rule | None:
-    """Find the narrowest of ``rules`` (allows, a home, sinks) that reaches ``flow``."""
-    return _narrowest(_matching(rules, flow, denies=False))
+    """Find the narrowest of ``rules`` (allows, or a home) that reaches ``flow``.
+
+    An address is no identity, since thousands of sites share one. So once a TCP stream has shown
+    what it is, a rule for a name reaches it only if the stream is what that rule accepts; and
+    if it shows a name, a rule with the same protocol and ports must be about that name, too.
+    """
+    matching = tuple(_matching(rules := tuple(rules), flow, denies=False))
+    if flow.stream is Stream.UNSEEN:
+        return _narrowest(matching)
+    trusting = [rule for rule in matching if _trusts(rule)]
+    accepts = ACCEPTS[flow.stream] if flow.shown else ACCEPTS[flow.stream] & {Protocol.STREAM}
+    leading = [rule for rule in matching if rule.protocol in accepts]
+    if trusting or not leading or not flow.shown:
+        return _narrowest(trusting or leading)
+    channels = {(rule.protocol, tidy(rule.ports)) for rule in leading}
+    named = _matching(rules, replace(flow, ip="", names=(flow.shown,)), denies=False)
+    return _narrowest(rule for rule in named if (rule.protocol, tidy(rule.ports)) in channels)
 
 
 def at_home(policy: Policy, secret: str, flow: Flow) -> bool:
@@ -90,10 +123,11 @@ def is_sink(policy: Policy, flow: Flow) -> bool:
     A name that the policy allows exactly is somebody's own place there, so none of these.
     """
     owned = own_names(policy)
+    flow = _claiming(flow)
     strange = tuple(name for name in flow.names if name not in owned)
     if flow.transport is Transport.DNS and not strange:
         return False
-    return reaches(policy.sinks, replace(flow, names=strange)) is not None
+    return any(_matching(policy.sinks, replace(flow, names=strange), denies=False))
 
 
 def own_names(policy: Policy) -> frozenset[str]:
@@ -105,11 +139,6 @@ def own_names(policy: Policy) -> frozenset[str]:
         and isinstance(rule.place, NamePlace)
         and rule.place.reach is Reach.EXACT
     )
-
-
-def unnamed(transport: Transport) -> Reason:
-    """Say why nothing matched: no rule of an allow list can ask for ``OTHER``."""
-    return Reason.PROTOCOL if transport is Transport.OTHER else Reason.NOT_NAMED
 
 
 def to_address(text: str) -> IPAddress | None:
@@ -168,6 +197,30 @@ def _matching(rules: Iterable[Rule], flow: Flow, *, denies: bool) -> Iterator[Ru
             yield rule
 
 
+def _claiming(flow: Flow) -> Flow:
+    """``flow`` with the name that it shows among its names: a deny, or a sink, believes it."""
+    return replace(flow, names=(*flow.names, flow.shown)) if flow.shown else flow
+
+
+def _trusts(rule: Rule) -> bool:
+    """Whether ``rule`` is satisfied by whatever is spoken."""
+    return isinstance(rule.place, AddressPlace) or rule.protocol is Protocol.TCP
+
+
+def _why_not(policy: Policy, flow: Flow) -> Reason:
+    """Say why no rule allows ``flow``: nothing names it, or it is not what it should be."""
+    if flow.transport is Transport.OTHER:
+        return Reason.PROTOCOL  # no rule of an allow list can ask for it
+    if flow.stream is Stream.UNSEEN:
+        return Reason.NOT_NAMED
+    allows = [rule for rule in policy.rules if rule.action is Action.ALLOW]
+    believed = flow.shown and flow.stream is not Stream.HIDDEN
+    asked = replace(flow, stream=Stream.UNSEEN, shown="")
+    places = (asked, replace(asked, ip="", names=(flow.shown,))) if believed else (asked,)
+    named = all(reaches(allows, place) for place in places)
+    return Reason.IDENTITY if named else Reason.NOT_NAMED
+
+
 def _on_port(rule: Rule, port: int) -> bool:
     return any(port in ports for ports in rule.ports)
 
@@ -197,6 +250,7 @@ def _width(rule: Rule) -> tuple[int, ...]:
 
 
 __all__ = [
+    "ACCEPTS",
     "LOOPBACK",
     "TCP_PROTOCOLS",
     "IPAddress",
@@ -209,5 +263,4 @@ __all__ = [
     "reaches",
     "speaks",
     "to_address",
-    "unnamed",
 ]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Leak, Mode
 from leakstop.policy.advice import advise
+from leakstop.policy.bulk import uncollected
 from leakstop.policy.canonical import with_digest
 from leakstop.policy.cases import build_cases
 from leakstop.policy.expect import Case
@@ -43,6 +44,7 @@ class Built:
     """Of all files, if they were asked for."""
 
 
+@uncollected
 def build(gathered: Gathered, indexes: Indexes, *, cases: bool = False) -> Built:
     """Put everything together.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
 
 from leakstop.errors import PolicyError
-from leakstop.policy.rules import AddressPlace, IPNetwork, NamePlace, Place, Reach
+from leakstop.policy.rules import AddressPlace, IPNetwork, NamePlace, Place, Reach, to_network
 from leakstop.policy.zones import REGISTRIES
 
 SHARDS = 256
@@ -167,13 +167,13 @@ def _network(text: str) -> IPNetwork | None:
     """The network or single address that ``text`` is; ``None`` if it is a name."""
     address = text.partition("/")[0]
     try:
-        ip_address(address)
+        network = to_network(address)
     except ValueError:
         return None
     if "%" in text:
         raise DestinationError(f"`{text}` has a zone", fix=f"write `{address.partition('%')[0]}`")
     try:
-        network = ip_network(text)
+        network = to_network(text) if text != address else network
     except ValueError as error:
         try:
             fix = f"write `{ip_network(text, strict=False)}`"

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPV4LENGTH, IPV6LENGTH, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Union
 
 from leakstop.model.finding import Severity
@@ -16,11 +16,17 @@ IPNetwork = Union[IPv4Network, IPv6Network]
 
 
 class Protocol(str, Enum):
-    """What is spoken. For the kernel ``tls``, ``http`` and ``tcp`` are all TCP."""
+    """What is spoken. Four of them are TCP and differ in what the stream must show of itself."""
 
     TLS = "tls"
+    """TLS whose ClientHello shows a name that is allowed, too: the default on port 443."""
     HTTP = "http"
+    """Plain HTTP; the same of the host of every request. The default on port 80."""
+    STREAM = "stream"
+    """Anything, but a name that it shows must be allowed. The default on other ports; no word
+    of the language."""
     TCP = "tcp"
+    """Anything; no name is asked for."""
     UDP = "udp"
     DNS = "dns"
     """The name may be looked up, not connected to."""
@@ -43,6 +49,18 @@ class PortRange:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
 
+def tidy(ports: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """Sort ranges and join those that touch, so that the same ports compare equal."""
+    joined: list[PortRange] = []
+    for ports_ in sorted(ports):
+        if joined and ports_.first <= joined[-1].last + 1:
+            last = max(joined[-1].last, ports_.last)
+            joined[-1] = PortRange(joined[-1].first, last)
+        else:
+            joined.append(ports_)
+    return tuple(joined)
+
+
 class Reach(str, Enum):
     """How far a name in a rule reaches."""
 
@@ -52,6 +70,10 @@ class Reach(str, Enum):
     """``*.x``: names exactly one label below it."""
     DEEP = "deep"
     """``**.x``: names one or more labels below it."""
+
+
+REACHES = {None: Reach.EXACT, "*.": Reach.ONE, "**.": Reach.DEEP}
+"""By what stands before the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +93,9 @@ class NamePlace:
         return inside and (self.reach is Reach.DEEP or "." not in below)
 
     def __str__(self) -> str:
-        prefix = {Reach.EXACT: "", Reach.ONE: "*.", Reach.DEEP: "**."}[self.reach]
-        return prefix + self.name
+        if self.reach is Reach.EXACT:
+            return self.name
+        return f"*.{self.name}" if self.reach is Reach.ONE else f"**.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +113,19 @@ class AddressPlace:
 Place = Union[NamePlace, AddressPlace]
 
 
+def to_network(text: str) -> IPNetwork:
+    """Read a network or a single address: ``ip_network``, which takes twice as long for these.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if "/" in text:
+        return IPv6Network(text) if ":" in text else IPv4Network(text)
+    if ":" in text:
+        return IPv6Network((int(IPv6Address(text)), IPV6LENGTH))
+    return IPv4Network((int(IPv4Address(text)), IPV4LENGTH))
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One destination that the policy names."""
@@ -102,6 +138,8 @@ class Rule:
     ref: RuleRef
     quiet: bool = False
     why: str = ""
+    names: int = 0
+    """Of an allowed wildcard: how many names below it a job may ask for; 0 is not written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,23 +15,18 @@ from enum import Enum, IntEnum
 from ipaddress import IPv6Network, ip_network
 
 from leakstop.errors import PolicyError
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.verdict import Action, Reason
-from leakstop.policy.closure import (
-    NameNode,
-    NetworkNode,
-    Places,
-    cut_ports,
-    network_key,
-    tidy,
-)
+from leakstop.policy.budgets import Budget, budgets
+from leakstop.policy.bulk import uncollected
+from leakstop.policy.closure import NameNode, NetworkNode, Places, cut_ports, network_key
 from leakstop.policy.match import (
+    ACCEPTS,
     LOOPBACK,
     TCP_PROTOCOLS,
     own_names,
     plain_network,
     to_address,
-    unnamed,
 )
 from leakstop.policy.rules import (
     AddressPlace,
@@ -42,7 +37,9 @@ from leakstop.policy.rules import (
     PortRange,
     Protocol,
     Rule,
+    tidy,
 )
+from leakstop.policy.special import special_networks
 
 LIMIT = 256
 """Bits of a vector: four words of 64 in the kernel."""
@@ -52,6 +49,7 @@ PortKey = tuple[int, int, int]
 
 _DNS_PORT = 53
 _NOWHERE = NetworkNode(vector=0, local=False)
+_NAMELESS = NameNode(deep=0, one=0)
 
 
 class Proto(IntEnum):
@@ -91,7 +89,7 @@ class Condition:
 
     kind: Kind
     protocol: Protocol
-    """``tls`` and ``http`` are ``tcp`` here."""
+    """Of a deny and a sink ``tcp`` for all of TCP: they do not ask what a stream shows."""
     ports: tuple[PortRange, ...]
     """Sorted; they neither overlap nor touch."""
     places: frozenset[Place] = frozenset()
@@ -114,15 +112,24 @@ class Tables:
     """Mask of the conditions that deny."""
     sink: int
     """Mask of the conditions of sinks."""
+    accepts: Mapping[Stream, int]
+    """Masks of the conditions that each kind of stream satisfies if the name fits."""
     homes: Mapping[str, int]
     """Mask of the conditions of each placed secret's home; 0 is nowhere."""
     conditions: tuple[Condition, ...]
     """What the bits stand for, lowest first."""
     resolvers: tuple[str, ...]
     """Addresses that the policy allows on UDP port 53: what they answer is believed."""
+    budgets: tuple[Budget, ...]
+    """Nodes of names have the number of theirs plus one."""
 
     def lookup_name(self, name: str) -> int:
-        """Look up a name.
+        """Look up the conditions of a name."""
+        node, single = self.find_name(name)
+        return node.deep | node.one if single else node.deep
+
+    def find_name(self, name: str) -> tuple[NameNode, bool]:
+        """Find the node of a name, and whether at most one label is left.
 
         Whoever builds the key from a packet must refuse empty labels and labels with a dot
         or a NUL in them first: such a name would be read as another one.
@@ -131,9 +138,8 @@ class Tables:
         for length in range(len(key), 0, -1):
             node = self.names.get(key[:length])
             if node is not None:
-                rest = key[length:-1]
-                return node.deep if b"." in rest else node.deep | node.one
-        return 0
+                return node, b"." not in key[length:-1]
+        return _NAMELESS, True
 
     def lookup_address(self, ip: str) -> NetworkNode:
         """Look up an address; empty text has no conditions."""
@@ -157,31 +163,59 @@ class Tables:
                 return vector
         return 0
 
-    def match(self, flow: Flow) -> int:
-        """Tell which conditions hold of ``flow``, on this machine or off it."""
+    def held(self, flow: Flow) -> int:
+        """Tell which conditions of allows and homes hold of ``flow``, on this machine or off it.
+
+        Of a stream that has shown what it is those of its address, those that ask for no name,
+        and those that both the names that led there and the shown one meet.
+        """
         names, node, ports = self._look_up(flow)
-        return (names | node.vector) & ports
+        if flow.stream is Stream.UNSEEN:
+            return (names | node.vector) & ports
+        asking = self.accepts[Stream.TLS] | self.accepts[Stream.HTTP]
+        accepted = names & self.accepts[flow.stream]
+        accepted &= self.lookup_name(flow.shown) if flow.shown else self.accepts[Stream.OTHER]
+        return (node.vector | names & ~asking | accepted) & ports
+
+    def claimed(self, flow: Flow) -> int:
+        """Tell which conditions of denies and sinks hold: they believe every name."""
+        names, node, ports = self._look_up(flow)
+        return (names | node.vector | self._shown(flow)) & ports
 
     def decide(self, flow: Flow) -> tuple[Action, Reason]:
         """Judge ``flow``: what the rules say of it, before the mode."""
-        names, node, ports = self._look_up(flow)
-        # What a name resolves to must not close a port of this machine (match.decide).
-        held = (node.vector if node.local else names | node.vector) & ports
-        if held & self.deny:
+        node = self._look_up(flow)[1]
+        if node.local:
+            # What a name resolves to must not close a port of this machine (match.decide).
+            flow = replace(flow, names=(), stream=Stream.UNSEEN, shown="")
+        if self.claimed(flow) & self.deny:
             return Action.DENY, Reason.DENY_RULE
         if node.local:
             return Action.ALLOW, Reason.LOCAL
-        if held & self.allow:
+        if self.held(flow) & self.allow:
             return Action.ALLOW, Reason.ALLOW_RULE
-        return Action.DENY, unnamed(flow.transport)
+        return Action.DENY, self._why_not(flow)
 
     def at_home(self, secret: str, flow: Flow) -> bool:
         """Whether ``secret`` belongs where ``flow`` goes; never true of an unplaced secret."""
-        return bool(self.match(flow) & self.homes.get(secret, 0))
+        return bool(self.held(flow) & self.homes.get(secret, 0))
 
     def is_sink(self, flow: Flow) -> bool:
         """Whether ``flow`` goes to a place where anyone can store data."""
-        return bool(self.match(flow) & self.sink)
+        return bool(self.claimed(flow) & self.sink)
+
+    def _shown(self, flow: Flow) -> int:
+        return self.lookup_name(flow.shown) if flow.shown else 0
+
+    def _why_not(self, flow: Flow) -> Reason:
+        if flow.transport is Transport.OTHER:
+            return Reason.PROTOCOL
+        names, node, ports = self._look_up(flow)
+        led = (names | node.vector) & ports & self.allow
+        believed = flow.shown and flow.stream is not Stream.HIDDEN
+        named = not believed or self._shown(flow) & ports & self.allow
+        seen = flow.stream is not Stream.UNSEEN
+        return Reason.IDENTITY if seen and led and named else Reason.NOT_NAMED
 
     def _look_up(self, flow: Flow) -> tuple[int, NetworkNode, int]:
         question = flow.transport is Transport.DNS
@@ -193,6 +227,7 @@ class Tables:
         return names, node, self.lookup_port(PROTO[flow.transport], port)
 
 
+@uncollected
 def compile_tables(policy: Policy, *, local: Sequence[IPNetwork] = ()) -> Tables:
     """Compile ``policy``.
 
@@ -209,22 +244,28 @@ def compile_tables(policy: Policy, *, local: Sequence[IPNetwork] = ()) -> Tables
     homes = {secret: _add_home(home, conditions, places) for secret, home in policy.homes.items()}
     for network in (*LOOPBACK, *local):
         places.add_local(network)
+    for network, belief in special_networks():
+        places.add_belief(network, belief)
     found = conditions.all()
-    networks = places.networks()
-    names = places.names()
-    for name in own_names(policy):
-        key = name[::-1].encode() + b"\0"
-        names[key] = replace(names[key], deep=names[key].deep & ~_mask(found, Kind.SINK))
+    rationed, sink = budgets(policy.rules), _mask(found, Kind.SINK)
+    networks = places.networks(trusted=_mask(found, Kind.ALLOW))
     tables = Tables(
-        names=names,
+        names=places.names(own=own_names(policy), sink=sink, budgets=rationed),
         networks={IPv6Network(key): node for key, node in networks.items()},
         ports=_port_table(found),
         allow=_mask(found, Kind.ALLOW),
         deny=_mask(found, Kind.DENY),
-        sink=_mask(found, Kind.SINK),
+        sink=sink,
+        accepts={
+            stream: sum(
+                1 << bit for bit, condition in enumerate(found) if condition.protocol in protocols
+            )
+            for stream, protocols in ACCEPTS.items()
+        },
         homes=homes,
         conditions=found,
         resolvers=(),
+        budgets=rationed,
     )
     closed = tables.lookup_port(Proto.UDP, _DNS_PORT) & tables.deny
     teachers = (
@@ -252,13 +293,13 @@ class _Conditions:
         written = (kind, rule.protocol, rule.ports)
         bit = self._tidied.get(written)
         if bit is None:
-            bit, _ = self._bit(Condition(kind, *_spoken(rule)))
+            bit, _ = self._bit(Condition(kind, *_spoken(kind, rule)))
             self._tidied[written] = bit
         return bit
 
     def of_home(self, rule: Rule, places: frozenset[Place]) -> tuple[int, bool]:
         """The bit of a home with the ports of ``rule``, and whether it is new."""
-        return self._bit(Condition(Kind.HOME, *_spoken(rule), places))
+        return self._bit(Condition(Kind.HOME, *_spoken(Kind.HOME, rule), places))
 
     def all(self) -> tuple[Condition, ...]:
         """All conditions in the order of their bits."""
@@ -278,10 +319,12 @@ class _Conditions:
         return 1 << index if index < LIMIT else 0, new
 
 
-def _spoken(rule: Rule) -> tuple[Protocol, tuple[PortRange, ...]]:
-    """What the kernel can tell of the protocol, and the ports where it has any."""
-    protocol = Protocol.TCP if rule.protocol in TCP_PROTOCOLS else rule.protocol
-    ported = protocol in (Protocol.TCP, Protocol.UDP)
+def _spoken(kind: Kind, rule: Rule) -> tuple[Protocol, tuple[PortRange, ...]]:
+    """The protocol as far as it matters, and the ports where it has any."""
+    protocol = rule.protocol
+    if protocol in TCP_PROTOCOLS and kind in (Kind.DENY, Kind.SINK):
+        protocol = Protocol.TCP
+    ported = protocol in TCP_PROTOCOLS or protocol is Protocol.UDP
     return protocol, tidy(rule.ports) if ported else ()
 
 
@@ -289,7 +332,7 @@ def _add_home(home: Home, conditions: _Conditions, places: Places) -> int:
     """Give a home its conditions, one for each set of ports in it, and return their mask."""
     groups: dict[tuple[Protocol, tuple[PortRange, ...]], list[Rule]] = {}
     for rule in () if home.nowhere else home.rules:
-        groups.setdefault(_spoken(rule), []).append(rule)
+        groups.setdefault(_spoken(Kind.HOME, rule), []).append(rule)
     mask = 0
     for rules in groups.values():
         bit, new = conditions.of_home(rules[0], frozenset(rule.place for rule in rules))
@@ -318,11 +361,11 @@ def _port_table(conditions: Sequence[Condition]) -> dict[PortKey, int]:
         (Proto.ICMP, 0, 0): those(Protocol.ANY, Protocol.ICMP),
         (Proto.OTHER, 0, 0): those(Protocol.ANY),
     }
-    for proto, protocol in ((Proto.TCP, Protocol.TCP), (Proto.UDP, Protocol.UDP)):
+    for proto, protocols in ((Proto.TCP, TCP_PROTOCOLS), (Proto.UDP, {Protocol.UDP})):
         ranges = [
             (ports, bit)
             for condition, bit in bits
-            if condition.protocol is protocol
+            if condition.protocol in protocols
             for ports in condition.ports
         ]
         for first, length, vector in cut_ports(ranges, always=those(Protocol.ANY)):
@@ -349,8 +392,6 @@ __all__ = [
     "PROTO",
     "Condition",
     "Kind",
-    "NameNode",
-    "NetworkNode",
     "PortKey",
     "Proto",
     "Tables",

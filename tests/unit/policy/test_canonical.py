@@ -105,9 +105,10 @@ def test_a_policy_that_was_changed_is_written_with_its_new_digest() -> None:
     assert with_digest(audit).digest != with_digest(FULL).digest
 
 
-def test_neighbours_that_differ_in_their_place_alone_share_a_group() -> None:
-    rules = tuple(allow(f"h{number}.test", line=number) for number in range(50))
-    assert len(to_document(Policy(rules=rules))["rules"]) == 1
+def test_rules_that_differ_in_their_place_alone_share_a_group_and_keep_their_order() -> None:
+    rules = tuple(allow(f"h{line}.test", (line % 5 + 1,) * 2, line=line) for line in range(50))
+    assert len(to_document(Policy(rules=rules))["rules"]) == 5
+    assert from_canonical(to_canonical(Policy(rules=rules))).rules == rules
 
 
 @pytest.mark.parametrize(
@@ -184,24 +185,30 @@ ENTRY = ("rules", 0, "names", 0)
         (put("rules", 0, "ports", [443]), "not two numbers"),
         (put("rules", 0, "addresses", []), "unknown field `addresses` of a rule"),
         (drop("rules", 0, "names"), "`addresses` of a rule is missing"),
-        (put(*ENTRY, "a.test"), "without its place, line and text"),
-        (put(*ENTRY, ["a.test", 1]), "without its place, line and text"),
-        (put(*ENTRY, ["a.test", -1, "a.test"]), "without its place, line and text"),
-        (put(*ENTRY, ["a.test", True, "a.test"]), "without its place, line and text"),
-        (put(*ENTRY, ["A.test", 1, ""]), "no name: 'A.test'"),
-        (put(*ENTRY, ["a..test", 1, ""]), "no name"),
-        (put(*ENTRY, ["a.test.", 1, ""]), "no name"),
-        (put(*ENTRY, ["a.test\n", 1, ""]), "no name"),
-        (put(*ENTRY, ["a.\0.test", 1, ""]), "no name"),
-        (put(*ENTRY, ["*.*.test", 1, ""]), "no name"),
-        (put(*ENTRY, ["**.", 1, ""]), "no name"),
-        (put(*ENTRY, ["a" * 64 + ".test", 1, ""]), "no name"),
-        (put(*ENTRY, ["a." * 127 + "test", 1, ""]), "no name"),
-        (put("rules", 1, "addresses", 0, 0, "192.0.2.1/24"), "no address"),
-        (put("rules", 1, "addresses", 0, 0, "192.0.2.1/32"), "not in its one form"),
-        (put("rules", 1, "addresses", 0, 0, "2001:DB8::"), "not in its one form"),
-        (put("rules", 1, "addresses", 0, 0, "::ffff:192.0.2.1"), "not in its one form"),
-        (put("rules", 1, "addresses", 0, 0, "fe80::1%eth0"), "not in its one form"),
+        (put(*ENTRY, "a.test"), "without its number, place, line and text"),
+        (put(*ENTRY, [0, "a.test", 1]), "without its number, place, line and text"),
+        (put(*ENTRY, [0, "a.test", -1, "a.test"]), "without its number, place, line and text"),
+        (put(*ENTRY, [0, "a.test", True, "a.test"]), "without its number, place, line and text"),
+        (put(*ENTRY, [0, "A.test", 1, ""]), "no name: 'A.test'"),
+        (put(*ENTRY, [0, "a..test", 1, ""]), "no name"),
+        (put(*ENTRY, [0, "a.test.", 1, ""]), "no name"),
+        (put(*ENTRY, [0, "a.test\n", 1, ""]), "no name"),
+        (put(*ENTRY, [0, "a.\0.test", 1, ""]), "no name"),
+        (put(*ENTRY, [0, "*.*.test", 1, ""]), "no name"),
+        (put(*ENTRY, [0, "**.", 1, ""]), "no name"),
+        (put(*ENTRY, [0, "a" * 64 + ".test", 1, ""]), "no name"),
+        (put(*ENTRY, [0, "a." * 127 + "test", 1, ""]), "no name"),
+        (put("rules", 1, "addresses", 0, 1, "192.0.2.1/24"), "no address"),
+        (put("rules", 1, "addresses", 0, 1, "192.0.2.1/32"), "not in their one form"),
+        (put("rules", 1, "addresses", 0, 1, "2001:DB8::"), "not in their one form"),
+        (put("rules", 1, "addresses", 0, 1, "::ffff:192.0.2.1"), "not in its one form"),
+        (put("rules", 1, "addresses", 0, 1, "fe80::1%eth0"), "not in its one form"),
+        (put(*ENTRY, 0, 1), "not in their one form and order"),
+        (put(*ENTRY, 0, True), "without its number"),
+        (put(*ENTRY, 0, 99), "not in their one form and order"),
+        (lambda document: document["rules"].reverse(), "not in their one form and order"),
+        (lambda document: document["rules"].append(document["rules"][0]), "one form and order"),
+        (put("rules", 0, "names", []), "not in their one form and order"),
         (put("homes", "KEY", {}), "`nowhere` of a home is missing"),
         (put("homes", "KEY", "placed_by", "me"), "`placed_by` of a home is 'me'"),
         (put("homes", "KEY", "to", []), "unknown field `to` of a home"),

@@ -13,9 +13,8 @@ from leakstop.policy.closure import (
     Places,
     cut_ports,
     network_key,
-    tidy,
 )
-from leakstop.policy.rules import PortRange
+from leakstop.policy.rules import PortRange, tidy
 from unit.policy.rulebook import place
 
 

@@ -11,9 +11,9 @@ from leakstop.policy.destination import (
     Extras,
     Reference,
     parse,
-    parse_ports,
     reference,
 )
+from leakstop.policy.ports import parse_ports
 from leakstop.policy.rules import PortRange, Protocol, Rule
 
 REF = RuleRef("as written", "policy.yml", 7)
@@ -40,9 +40,9 @@ def said(text: str, action: Action = Action.ALLOW, extras: Extras | None = None)
         ("api.example.test", "api.example.test tls 443"),
         ("api.example.test:443", "api.example.test tls 443"),
         ("api.example.test:80", "api.example.test http 80"),
-        ("api.example.test:8443", "api.example.test tcp 8443"),
-        ("api.example.test:8000-8010", "api.example.test tcp 8000-8010"),
-        ("api.example.test:*", "api.example.test tcp 1-65535"),
+        ("api.example.test:8443", "api.example.test stream 8443"),
+        ("api.example.test:8000-8010", "api.example.test stream 8000-8010"),
+        ("api.example.test:*", "api.example.test stream 1-65535"),
         ("API.example.test.:443", "api.example.test tls 443"),
         ("*.example.test:443", "*.example.test tls 443"),
         ("**.example.test", "**.example.test tls 443"),
@@ -55,14 +55,14 @@ def said(text: str, action: Action = Action.ALLOW, extras: Extras | None = None)
         ("udp://192.0.2.53:53", "192.0.2.53 udp 53"),
         ("dns://_srv.example.test", "_srv.example.test dns"),
         ("icmp://192.0.2.1", "192.0.2.1 icmp"),
-        ("postgres:5432", "postgres tcp 5432"),
+        ("postgres:5432", "postgres stream 5432"),
         ("https://intranet", "intranet tls 443"),
         ("192.0.2.1", "192.0.2.1 tls 443"),
-        ("192.0.2.0/24:8443", "192.0.2.0/24 tcp 8443"),
+        ("192.0.2.0/24:8443", "192.0.2.0/24 stream 8443"),
         ("2001:db8::1", "2001:db8::1 tls 443"),
         ("2001:db8::/32", "2001:db8::/32 tls 443"),
         ("[2001:db8::1]:443", "2001:db8::1 tls 443"),
-        ("[2001:db8::/32]:8443", "2001:db8::/32 tcp 8443"),
+        ("[2001:db8::/32]:8443", "2001:db8::/32 stream 8443"),
         ("[2001:db8::1]", "2001:db8::1 tls 443"),
         ("http://[2001:db8::1]", "2001:db8::1 http 80"),
     ],
@@ -93,7 +93,7 @@ def test_a_map_groups_its_ports_by_protocol() -> None:
     assert said("a.example.test", extras=Extras(ports=ports)) == [
         "a.example.test http 80",
         "a.example.test tls 443",
-        "a.example.test tcp 8443,9000",
+        "a.example.test stream 8443,9000",
     ]
     assert said("a.example.test", extras=Extras(Protocol.TCP, ports)) == [
         "a.example.test tcp 80,443,8443,9000"

@@ -49,11 +49,11 @@ def said(text: str) -> list[str]:
         "allow:\n  - |\n    a.test\n    b.test:8443\n",
         'allow: "a.test\\nb.test:8443"',
         "allow:\n  - host: a.test\n  - {host: b.test, ports: 8443}",
-        "allow: [{host: a.test, ports: [443]}, {host: b.test, ports: [8443], protocol: tcp}]",
+        "allow: [{host: a.test, ports: [443]}, {host: b.test, ports: [8443]}]",
     ],
 )
 def test_a_list_has_many_forms(text: str) -> None:
-    assert said(text) == ["allow a.test tls 443", "allow b.test tcp 8443"]
+    assert said(text) == ["allow a.test tls 443", "allow b.test stream 8443"]
 
 
 @pytest.mark.parametrize("text", ["allow: a.test", "allow: [a.test]", "allow: {host: a.test}"])
@@ -69,13 +69,13 @@ def test_an_empty_list_is_a_list() -> None:
     ("rule", "meaning"),
     [
         ("{host: [a.test, b.test]}", ["allow a.test tls 443", "allow b.test tls 443"]),
-        ("{host: postgres, ports: [5432]}", ["allow postgres tcp 5432"]),
+        ("{host: postgres, ports: [5432]}", ["allow postgres stream 5432"]),
         ("{host: a.test, ports: [443, 80]}", ["allow a.test http 80", "allow a.test tls 443"]),
         (
             "{host: a.test, ports: [21, 50000-50100], protocol: tcp}",
             ["allow a.test tcp 21,50000-50100"],
         ),
-        ('{host: a.test, ports: "*"}', ["allow a.test tcp 1-65535"]),
+        ('{host: a.test, ports: "*"}', ["allow a.test stream 1-65535"]),
         ("{host: a.test, protocol: dns}", ["allow a.test dns"]),
         ("{host: 'https://a.test'}", ["allow a.test tls 443"]),
         (

@@ -29,7 +29,7 @@ def test_an_allow() -> None:
         "a.example.test:443 (TCP): allowed by a rule",
         (
             "  rule: `*.example.test` (policy.yml:5) covers any name one level below example.test,"
-            " TCP port 443"
+            " TLS on TCP port 443"
         ),
         "  why: uploads of coverage",
         "  secrets: ONE, TWO may go there, and no other",
@@ -77,7 +77,7 @@ def test_the_other_port_of_a_host_that_a_rule_names() -> None:
     policy = Policy(mode=Mode.BLOCK, rules=(allow("a.test", line=2),))
     assert told(policy, tcp("a.test", 8443)) == [
         "a.test:8443 (TCP): not named by any rule, so denied in block mode",
-        "  near: `a.test` (policy.yml:2) covers it for TCP port 443 only",
+        "  near: `a.test` (policy.yml:2) covers it for TLS on TCP port 443 only",
         "  lookup: the question for its name is answered",
         "  secrets: none belongs there",
     ]
@@ -184,8 +184,8 @@ def test_places_in_words(written: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "shown"),
     [
-        (allow("a.test"), "TCP port 443"),
-        (allow("a.test", (80, 80), (8000, 8010)), "TCP ports 80, 8000-8010"),
+        (allow("a.test"), "TLS on TCP port 443"),
+        (allow("a.test", (80, 80), (8000, 8010)), "TLS on TCP ports 80, 8000-8010"),
         (allow("a.test", (1, 9), protocol=Protocol.UDP), "UDP ports 1-9"),
         (allow("a.test", protocol=Protocol.ICMP), "ICMP echo"),
         (allow("a.test", protocol=Protocol.DNS), "its lookup"),

@@ -10,12 +10,13 @@ import pytest
 
 from leakstop.errors import ExitCode, PolicyError
 from leakstop.model.verdict import Action, Reason
+from leakstop.policy.closure import NetworkNode
 from leakstop.policy.rules import Policy, PortRange, Protocol, Rule
+from leakstop.policy.special import Belief
 from leakstop.policy.tables import (
     LIMIT,
     Condition,
     Kind,
-    NetworkNode,
     Proto,
     compile_tables,
     vector_bytes,
@@ -28,8 +29,10 @@ def test_rules_with_the_same_protocol_and_ports_share_a_condition() -> None:
         rules=(
             allow("a.test", (80, 80), (443, 443)),
             allow("b.test", (443, 443), (80, 80), protocol=Protocol.TCP),
-            allow("*.c.test", (80, 80), (443, 443), protocol=Protocol.HTTP),
+            allow("*.c.test", (80, 80), (443, 443)),
             allow("192.0.2.0/24", (443, 443), (80, 80)),
+            deny("c.test", (443, 443), (80, 80), protocol=Protocol.TLS),
+            deny("f.test", (443, 443), (80, 80), protocol=Protocol.TCP),
             deny("d.test", quiet=True),
             deny("e.test"),
         )
@@ -37,10 +40,12 @@ def test_rules_with_the_same_protocol_and_ports_share_a_condition() -> None:
     tables = compile_tables(policy)
     ports = (PortRange(80, 80), PortRange(443, 443))
     assert tables.conditions == (
+        Condition(Kind.ALLOW, Protocol.TLS, ports),
         Condition(Kind.ALLOW, Protocol.TCP, ports),
+        Condition(Kind.DENY, Protocol.TCP, ports),
         Condition(Kind.DENY, Protocol.ANY, ()),
     )
-    assert (tables.allow, tables.deny, tables.sink) == (0b01, 0b10, 0)
+    assert (tables.allow, tables.deny, tables.sink) == (0b0011, 0b1100, 0)
 
 
 def test_ports_mean_nothing_where_the_protocol_has_none() -> None:
@@ -128,8 +133,9 @@ def test_ipv4_stands_under_its_mapped_prefix() -> None:
     vector = tables.allow
     assert tables.networks[IPv6Network("::ffff:192.0.2.0/120")] == NetworkNode(vector, False)
     assert tables.networks[IPv6Network("2001:db8::/32")] == NetworkNode(vector, False)
-    assert tables.networks[IPv6Network("::ffff:127.0.0.0/104")] == NetworkNode(0, True)
-    assert tables.networks[IPv6Network("::1/128")] == NetworkNode(0, True)
+    here = NetworkNode(0, True, Belief.NONE)
+    assert tables.networks[IPv6Network("::ffff:127.0.0.0/104")] == here
+    assert tables.networks[IPv6Network("::1/128")] == here
 
 
 def test_a_question_is_looked_up_as_a_protocol_of_its_own() -> None:
@@ -155,7 +161,8 @@ def test_a_question_is_looked_up_as_a_protocol_of_its_own() -> None:
 def test_an_empty_policy_has_no_entry_but_this_machine() -> None:
     tables = compile_tables(Policy())
     assert (tables.names, tables.ports, tables.conditions) == ({}, {}, ())
-    assert all(node.local and not node.vector for node in tables.networks.values())
+    assert all(not node.vector for node in tables.networks.values())
+    assert all(node.local or node.belief for node in tables.networks.values())
     for flow in (tcp("a.test"), lookup("a.test"), tcp("192.0.2.1"), icmp("2001:db8::1")):
         assert tables.decide(flow) == (Action.DENY, Reason.NOT_NAMED)
     assert tables.decide(other("192.0.2.1")) == (Action.DENY, Reason.PROTOCOL)
