@@ -18,6 +18,10 @@ struct decide_args {
 	struct target target;
 	struct judgement judged;
 	__u32 marked; /* the process carries the first secret */
+	__u8 stream;  /* enum stream_kind */
+	__u8 named;
+	__u8 pad[6];
+	struct vec shown;
 };
 
 struct name_args {
@@ -48,11 +52,17 @@ int decide(struct __sk_buff *skb)
 {
 	struct decide_args *args = bpf_map_lookup_elem(&decide_io, &(__u32){ 0 });
 	struct mark mark = {};
+	struct place place;
 
 	if (!args)
 		return -1;
 	mark.hits.count = args->marked;
-	return judge(&args->target, &mark, &args->judged);
+	look_up_place(&args->target, &place);
+	place.stream = args->stream;
+	place.named = args->named;
+	place.shown = args->shown;
+	restrict_to_port(&place.shown, args->target.protocol, args->target.port);
+	return judge_place(&place, &args->target, &mark, &args->judged);
 }
 
 SEC("tc")
@@ -78,7 +88,7 @@ int read_question(struct __sk_buff *skb)
 		if (!args->result && args->keep) {
 			look_up_name(&s->message, &bits);
 			restrict_to_port(&bits, PROTO_DNS, 0);
-			args->judged = judge_rules(&bits, 0);
+			args->judged = judge_rules(&bits, &bits, 0);
 			scan_name(&s->message, &s->window, &s->hits);
 			args->hits = s->hits.count;
 		}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from leakstop.bpf import fill, records
 from leakstop.bpf.libbpf import Object, library
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Reason
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import Tables, vector_bytes
@@ -37,6 +37,10 @@ class DecideArgs(ctypes.Structure):
         ("pad", ctypes.c_uint8 * 5),
         ("judged", records.Judgement),
         ("marked", ctypes.c_uint32),
+        ("stream", ctypes.c_uint8),
+        ("named", ctypes.c_uint8),
+        ("pad2", ctypes.c_uint8 * 6),
+        ("shown", records.Vec),
     )
 
 
@@ -120,14 +124,14 @@ _BUILD = tempfile.TemporaryDirectory(prefix="leakstop-bpf-")
 
 
 @cache
-def test_object() -> Path:
-    """Compile ``decide.bpf.c``."""
-    target = Path(_BUILD.name) / "decide.bpf.o"
+def compiled(name: str) -> Path:
+    """Compile ``<name>.bpf.c``."""
+    target = Path(_BUILD.name) / f"{name}.bpf.o"
     include = f"/usr/include/{os.uname().machine}-linux-gnu"
     subprocess.run(
         [
             *("clang", "-g", "-O2", "-mcpu=v3", "-target", "bpf", "-Wall", "-Werror"),
-            *(f"-I{HEADERS}", f"-I{include}", "-c", Path(__file__).with_name("decide.bpf.c")),
+            *(f"-I{HEADERS}", f"-I{include}", "-c", Path(__file__).with_name(f"{name}.bpf.c")),
             *("-o", target),
         ],
         check=True,
@@ -141,7 +145,7 @@ class DataPlane:
     def __init__(self, policy: Policy, tables: Tables, needles: NeedleTable | None = None) -> None:
         self._tables = tables
         table = needles or build(())
-        self._object = Object(library(), test_object())
+        self._object = Object(library(), compiled("decide"))
         fill.configure(self._object, policy, tables, table, signal=False)
         self._object.load()
         fill.fill(self._object, policy, tables, table, ())
@@ -163,6 +167,11 @@ class DataPlane:
             addresses.update(packed, vector_bytes(learned) + _NEVER)
         args = DecideArgs(port=flow.port, protocol=_PROTOCOLS[flow.transport], marked=marked)
         args.ip[:] = packed
+        if not self._tables.lookup_address(flow.ip).local:
+            args.stream, args.named = tuple(Stream).index(flow.stream), bool(flow.shown)
+        if args.named:
+            shown = vector_bytes(self._tables.lookup_name(flow.shown))
+            args.shown = records.Vec.from_buffer_copy(shown)
         result = self._run("decide", "decide_io", args)
         if flow.names:
             addresses.delete(packed)
@@ -182,22 +191,28 @@ class DataPlane:
         return set(result.secret[: result.count])
 
     def _run(self, program: str, io: str, args: ctypes.Structure) -> ctypes.Structure:
-        exchange = self._object.map(io)
-        exchange.update(bytes(4), bytes(args))
-        packet = ctypes.create_string_buffer(64)
-        options = _RunOptions(
-            sz=ctypes.sizeof(_RunOptions),
-            data_in=ctypes.addressof(packet),
-            data_size_in=len(packet),
-            repeat=1,
-        )
-        lib = library()
-        run = lib._lib.bpf_prog_test_run_opts
-        handle = self._object._program(program)
-        assert run(lib.call("bpf_program__fd", handle), ctypes.byref(options)) == 0
-        raw = exchange.lookup(bytes(4), ctypes.sizeof(args))
-        assert raw is not None
-        return type(args).from_buffer_copy(raw)
+        return run(self._object, program, io, args)
+
+
+def run(
+    loaded: Object, program: str, io: str, args: ctypes.Structure, packet: bytes = bytes(64)
+) -> ctypes.Structure:
+    """Run ``program`` once on ``packet``, with ``args`` in the map ``io``; return them after it."""
+    exchange = loaded.map(io)
+    exchange.update(bytes(4), bytes(args))
+    data = ctypes.create_string_buffer(packet, len(packet))
+    options = _RunOptions(
+        sz=ctypes.sizeof(_RunOptions),
+        data_in=ctypes.addressof(data),
+        data_size_in=len(data),
+        repeat=1,
+    )
+    lib = library()
+    handle = lib.call("bpf_program__fd", loaded._program(program))
+    assert lib._lib.bpf_prog_test_run_opts(handle, ctypes.byref(options)) == 0
+    raw = exchange.lookup(bytes(4), ctypes.sizeof(args))
+    assert raw is not None
+    return type(args).from_buffer_copy(raw)
 
 
 def wire(name: str) -> bytes:

@@ -76,7 +76,7 @@ def test_secrets(
                     flow,
                     local=tables.lookup_address(flow.ip).local,
                     at_home=tables.at_home(secret, flow),
-                    named=bool(tables.match(flow) & tables.allow),
+                    named=bool(tables.held(flow) & tables.allow),
                     sink=tables.is_sink(flow),
                     address_named=bool(tables.lookup_address(flow.ip).vector),
                 ),

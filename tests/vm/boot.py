@@ -9,6 +9,7 @@ rights and no KVM, and boots in some seconds.
 from __future__ import annotations
 
 import argparse
+import lzma
 import re
 import shutil
 import subprocess
@@ -22,9 +23,13 @@ META_PACKAGE = "linux-image-cloud-amd64"
 SUITES = ("bookworm", "bookworm-backports")
 """Debian 12 has Linux 6.1, the oldest that is supported; its backports have 6.12."""
 PYTHON = Path("/usr/bin/python3")
-LIBRARIES = ("libbpf.so.1",)
+LIBRARIES = ("libbpf.so.1", "libgcc_s.so.1")
+"""The second one is asked for when a thread ends."""
 # Nothing of these is imported, and they are most of the standard library's size.
 LEFT_OUT = ("test", "idlelib", "tkinter", "lib2to3", "ensurepip", "distutils", "__pycache__")
+MODULES = ("sch_ingress", "cls_bpf", "veth", "inet_diag", "tcp_diag")
+"""Debian has these as modules, and ``init`` has nobody who loads them: the clsact qdisc and BPF
+filters, and what destroys sockets."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 TIMEOUT_S = 300
 
@@ -35,6 +40,7 @@ busybox mount -t devtmpfs dev /dev
 busybox mount -t cgroup2 none /sys/fs/cgroup
 busybox mount -t tmpfs tmp /tmp
 echo "kernel $(busybox uname -r)"
+for module in /modules/"$(busybox uname -r)"/*.ko; do busybox insmod "$module"; done
 cd /leakstop && PYTHONPATH=/leakstop/agent /usr/bin/python3 -B tests/vm/scenario.py
 echo "exit $?"
 busybox poweroff -f
@@ -42,7 +48,9 @@ busybox poweroff -f
 
 
 def fetch_kernel(suite: str) -> Path:
-    """Download the newest cloud kernel of ``suite`` and take its image out; kept in ``build/vm``.
+    """Download the newest cloud kernel of ``suite`` and take out its image and some modules.
+
+    Both are kept in ``build/vm``.
 
     The mirror is the one that this machine is configured for.
     """
@@ -53,11 +61,18 @@ def fetch_kernel(suite: str) -> Path:
         depends = _output("apt-cache", *options, "depends", META_PACKAGE)
         package = re.findall(r"Depends: (linux-image-\S+)", depends)[0]
         image = CACHE / package
-        if not image.exists():
+        modules = CACHE / "modules" / package.removeprefix("linux-image-")
+        here = [(modules / f"{name}.ko").exists() for name in MODULES]
+        if not (image.exists() and all(here)):
             _run("apt-get", *options, "-q", "download", package, cwd=scratch)
             archive = next(Path(scratch).glob("*.deb"))
             _run("dpkg-deb", "-x", str(archive), scratch)
             shutil.copy(next(Path(scratch, "boot").glob("vmlinuz-*")), image)
+            modules.mkdir(parents=True, exist_ok=True)
+            for name in MODULES:
+                packed = next(Path(scratch).rglob(f"{name}.ko*"))
+                plain = lzma.decompress if packed.suffix == ".xz" else bytes
+                (modules / f"{name}.ko").write_bytes(plain(packed.read_bytes()))
     return image
 
 
@@ -91,6 +106,7 @@ def build_root(target: Path) -> None:
             _copy_with_libraries(root, path)
         skip = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "agent", root / "leakstop/agent", ignore=skip)
+        shutil.copytree(CACHE / "modules", root / "modules")
         shutil.copytree(ROOT / "tests/vm", root / "leakstop/tests/vm", ignore=skip)
         init = root / "init"
         init.write_text(INIT)

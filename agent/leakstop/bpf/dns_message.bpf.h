@@ -9,6 +9,14 @@
 #include "scan.bpf.h"
 #include "verdict.bpf.h"
 
+#define TYPE_CNAME 5
+#define TYPE_A     1
+#define TYPE_AAAA  28
+#define TYPE_OPT   41
+#define TYPE_SVCB  64
+#define TYPE_HTTPS 65
+#define CLASS_IN   1
+
 #define NAME_LIMIT 253 /* characters of a name as text */
 #define JUMPS_MAX  16  /* compression pointers followed in one name */
 #define HEADER_LEN 12
@@ -146,8 +154,8 @@ __weak __noinline int make_key(struct message *message)
 	if (len > NAME_LIMIT)
 		return -1;
 	message->last_dot = 0;
+	__builtin_memset(&message->key, 0, sizeof(message->key)); /* it is a key of a hash, too */
 	bpf_loop(NAME_LIMIT, reverse_byte, &message, 0);
-	message->key.name[len & (NAME_MAX_TEXT - 1)] = 0;
 	message->key.prefixlen = (len + 1) * 8;
 	return 0;
 }
@@ -161,14 +169,21 @@ static __always_inline void look_up_name(struct message *message, struct vec *bi
 	struct name_node *node;
 
 	__builtin_memset(bits, 0, sizeof(*bits));
+	message->own = message->budget = message->below = 0;
 	if (make_key(message))
 		return;
 	node = bpf_map_lookup_elem(&names, &message->key);
 	if (!node)
 		return;
 	*bits = node->deep;
-	if (message->last_dot <= node->len)
+	message->own = node->own;
+	message->budget = node->deep_budget;
+	if (message->name_len > node->len)
+		message->below = message->name_len - node->len;
+	if (message->last_dot <= node->len) {
 		join(bits, &node->one);
+		message->budget = node->one_budget;
+	}
 }
 
 /* The name twice: as it is, and with the dots left out, since a secret may span labels. */

@@ -21,7 +21,20 @@ struct signal_struct {
 	atomic_t live;
 };
 
+struct user_namespace {
+	int level; /* 0 is the one that the machine began with */
+};
+
+struct net {
+	struct user_namespace *user_ns;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
 struct task_struct {
+	struct nsproxy *nsproxy;
 	int pid;
 	int tgid;
 	int exit_code;
@@ -35,6 +48,48 @@ struct task_struct {
 struct linux_binprm {
 	const char *filename;
 };
+
+struct sk_buff {
+	unsigned char *head;
+	unsigned int end; /* of the bytes at head; shared info stands there */
+};
+
+struct skb_shared_info {
+	unsigned char flags;
+};
+
+struct sock_common {
+	unsigned short skc_family;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct bpf_iter__task_file {
+	struct task_struct *task;
+	struct file *file;
+};
+
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long di;
+	unsigned long si;
+};
+#define first_argument(r)  ((r)->di)
+#define second_argument(r) ((r)->si)
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	unsigned long long regs[31];
+	unsigned long long orig_x0; /* x0 holds the result by then */
+};
+#define first_argument(r)  ((r)->orig_x0)
+#define second_argument(r) ((r)->regs[1])
+#endif
 
 #pragma clang attribute pop
 

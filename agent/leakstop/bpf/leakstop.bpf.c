@@ -5,14 +5,21 @@
  * these programs go on deciding.
  */
 #include "lineage.bpf.h"
-#include "datagram.bpf.h"
+#include "egress.bpf.h"
 #include "answer.bpf.h"
+#include "options.bpf.h"
+#include "older.bpf.h"
+#include "bind.bpf.h"
+#include "family.bpf.h"
+#include "uplink.bpf.h"
 
 /* Keeps structs that only live on a stack in BTF, where the layout test finds them. */
 struct btf_anchor {
 	struct event_fork fork;
 	struct event_exit exit;
 	struct event_connect connect;
+	struct event_stream stream;
+	struct event_bind bind;
 } btf_anchor;
 
 char _license[] SEC("license") = "Dual MIT/GPL";

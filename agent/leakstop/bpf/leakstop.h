@@ -22,6 +22,8 @@ enum event_kind {
 	EVENT_CONNECT,
 	EVENT_QUESTION,
 	EVENT_ANSWER,
+	EVENT_STREAM,
+	EVENT_BIND,
 };
 
 /* action, reason and carriage follow the order of leakstop.model.verdict. */
@@ -36,11 +38,36 @@ enum reason {
 	REASON_LEAK,
 	REASON_UNPARSABLE,
 	REASON_PROTOCOL,
+	REASON_IDENTITY,
+	REASON_BUDGET,
 };
 
 enum carriage { CARRIAGE_NONE, CARRIAGE_NOTE, CARRIAGE_WARN, CARRIAGE_FAIL, CARRIAGE_KILL };
 
-enum via { VIA_CONNECT, VIA_SEND, VIA_SOCKET };
+enum via {
+	VIA_CONNECT,
+	VIA_SEND,
+	VIA_SOCKET,
+	VIA_ACCEPT, /* the peer connected, what is sent back is judged */
+	VIA_OLDER,  /* a socket from before the guard */
+	VIA_LINK,   /* a packet that no socket hook saw, on its way out of the machine */
+};
+
+/* What a TCP stream shows of itself: the order of leakstop.model.flow.Stream. */
+enum stream_kind {
+	STREAM_UNSEEN,
+	STREAM_TLS,
+	STREAM_HTTP,
+	STREAM_HIDDEN,
+	STREAM_OTHER,
+	STREAM_KINDS,
+};
+
+/* What is known of a resolver, in bits. */
+enum resolver_place {
+	RESOLVER_HERE = 1,  /* its answers may come over the loopback device */
+	RESOLVER_APART = 2, /* nobody who is guarded answers in its name */
+};
 
 /* What could not be done, counted per CPU. */
 enum loss {
@@ -51,6 +78,7 @@ enum loss {
 	LOSS_ARGV,      /* a part of a command line could not be read */
 	LOSS_ANSWERS,   /* an answer could not be read, so nothing was learned from it */
 	LOSS_SOCKETS,   /* no storage for a socket */
+	LOSS_NAMES,     /* the table of names asked below wildcards was full */
 	LOSS_KINDS,
 };
 
@@ -97,6 +125,7 @@ struct judgement {
 
 struct event_connect {
 	struct event_head head;
+	__u64 cookie; /* of the socket, to destroy it; 0 where it is in its caller's hands */
 	__u8 ip[16];
 	__u16 port;
 	__u8 protocol; /* IP protocol number */
@@ -104,7 +133,8 @@ struct event_connect {
 	struct judgement judged;
 	__u8 killed;
 	__u8 hit_count;
-	__u8 pad[6];
+	__u8 family; /* address family of a socket that is not IP's, else 0 */
+	__u8 pad[5];
 	__u16 hits[HITS_MAX];
 };
 
@@ -119,6 +149,7 @@ struct event_question {
 	__u8 pad;
 	__u16 name_len;
 	__u16 hits[HITS_MAX];
+	__u64 cookie; /* of the stream that ends with it, to destroy the socket; else 0 */
 	char name[NAME_MAX_TEXT];
 };
 
@@ -127,8 +158,35 @@ struct event_answer {
 	__u32 ttl;
 	__u16 name_len;
 	__u16 count;
+	__u64 refused; /* bit n: address n is not believed */
 	char name[NAME_MAX_TEXT];
 	__u8 address[ANSWERS_MAX][16];
+};
+
+/* A TCP stream has shown for whom it is meant. */
+struct event_stream {
+	struct event_head head;
+	__u64 cookie; /* of the socket, to destroy it */
+	__u8 ip[16];
+	__u16 port;
+	__u16 name_port; /* that the name was judged for: behind a proxy another one */
+	struct judgement judged;
+	__u8 stream; /* enum stream_kind */
+	__u8 killed;
+	__u8 hit_count;
+	__u8 pad;
+	__u16 name_len;
+	__u16 hits[HITS_MAX];
+	char name[NAME_MAX_TEXT];
+	__u8 tail[2];
+};
+
+/* A TCP socket was bound to an address of this machine. */
+struct event_bind {
+	struct event_head head;
+	__u8 ip[16];
+	__u16 port;
+	__u8 pad[6];
 };
 
 /* A set of conditions: bit n of word n/64 is condition n (policy/tables.py). */
@@ -140,26 +198,56 @@ struct vec {
 struct config {
 	struct vec allow; /* conditions of allow rules */
 	struct vec deny;
-	struct vec sink; /* places where anyone can store data */
-	__u32 stride;    /* distance of the offsets that the scan looks at */
+	struct vec sink;                  /* places where anyone can store data */
+	struct vec accepts[STREAM_KINDS]; /* what each kind of stream satisfies if the name fits */
+	__u32 stride;                     /* distance of the offsets that the scan looks at */
 	__u32 needles;
 	__u8 block;     /* deny what the policy does not name */
 	__u8 leak_kill; /* stop a secret on its way to a wrong place */
 	__u8 signal;    /* bpf_send_signal works in cgroup programs (6.16 on) */
-	__u8 pad[5];
+	__u8 uplinks;   /* judge what leaves over an uplink, whoever sent it */
+	__u32 refusal;  /* mark of a refused question on its way to its answer */
 };
 
 struct name_node {
 	struct vec deep; /* holds for any remainder */
 	struct vec one;  /* holds when the remainder is one label */
 	__u32 len;       /* bytes of the key that led here */
-	__u32 pad;
+	__u32 own;       /* a rule allows exactly this name */
+	/* Who pays for a name that only a wildcard allows: its index plus one, or 0. */
+	__u32 deep_budget;
+	__u32 one_budget;
 };
+
+/* Of the names below one wildcard: what a job may ask for, and what it has. */
+struct budget {
+	__u32 names; /* different ones */
+	__u32 bytes; /* of what stands in front of the wildcard's own name */
+};
+
+/* Which answers may lead to a network: the order of policy/special.py. */
+enum belief { BELIEF_ANY, BELIEF_OWN, BELIEF_NONE };
 
 struct network_node {
 	struct vec bits;
 	__u32 local;
-	__u32 pad;
+	__u32 belief; /* enum belief */
+};
+
+/* An interface that carries our program. */
+struct device {
+	__u64 netns;   /* cookie of its network namespace; 0: marks no question any more */
+	__u8 header;   /* bytes in front of the IP header */
+	__u8 loopback; /* what leaves over it arrives here */
+	__u8 uplink;   /* leads off this machine */
+	__u8 pad[5];
+};
+
+/* Questions that were marked, and those of them that have met their answer since. */
+struct refusals {
+	__u64 marked;
+	__u64 met;
+	__u64 last; /* boot clock, ns: when one was marked */
 };
 
 struct learned {

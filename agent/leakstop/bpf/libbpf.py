@@ -52,8 +52,11 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_program__fd": (_INT, (_POINTER,)),
     "bpf_program__attach": (_POINTER, (_POINTER,)),
     "bpf_program__attach_cgroup": (_POINTER, (_POINTER, _INT)),
+    "bpf_program__attach_perf_event": (_POINTER, (_POINTER, _INT)),
     "bpf_link__pin": (_INT, (_POINTER, _TEXT)),
     "bpf_link__destroy": (_INT, (_POINTER,)),
+    "bpf_link__fd": (_INT, (_POINTER,)),
+    "bpf_iter_create": (_INT, (_INT,)),
     "bpf_map__name": (_TEXT, (_POINTER,)),
     "bpf_map__fd": (_INT, (_POINTER,)),
     "bpf_map__set_max_entries": (_INT, (_POINTER, ctypes.c_uint)),
@@ -66,6 +69,16 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_map_delete_elem": (_INT, (_INT, _POINTER)),
     "bpf_map_lookup_elem": (_INT, (_INT, _POINTER, _POINTER)),
     "bpf_map_freeze": (_INT, (_INT,)),
+    "bpf_obj_pin": (_INT, (_INT, _TEXT)),
+    "bpf_obj_get": (_INT, (_TEXT,)),
+    "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, _POINTER)),
+    "bpf_link_create": (_INT, (_INT, _INT, _INT, _POINTER)),
+    "bpf_link_detach": (_INT, (_INT,)),
+    "bpf_tc_hook_create": (_INT, (_POINTER,)),
+    "bpf_tc_hook_destroy": (_INT, (_POINTER,)),
+    "bpf_tc_attach": (_INT, (_POINTER, _POINTER)),
+    "bpf_tc_detach": (_INT, (_POINTER, _POINTER)),
+    "bpf_tc_query": (_INT, (_POINTER, _POINTER)),
     "ring_buffer__new": (_POINTER, (_INT, _Sample, _POINTER, _POINTER)),
     "ring_buffer__epoll_fd": (_INT, (_POINTER,)),
     "ring_buffer__consume": (_INT, (_POINTER,)),
@@ -107,10 +120,14 @@ class Library:
         Raises:
             BpfError: with libbpf's own words.
         """
-        result = int(getattr(self._lib, name)(*arguments))
+        result = self.attempt(name, *arguments)
         if result < 0:
-            raise self._error(name, -result)
+            raise self.error(name, -result)
         return result
+
+    def attempt(self, name: str, *arguments: object) -> int:
+        """As ``call``, but a failure is the negative number."""
+        return int(getattr(self._lib, name)(*arguments))
 
     def pointer(self, name: str, *arguments: object) -> int:
         """Call a function that returns NULL on failure.
@@ -120,7 +137,7 @@ class Library:
         """
         result = getattr(self._lib, name)(*arguments)
         if not result:
-            raise self._error(name, ctypes.get_errno())
+            raise self.error(name, ctypes.get_errno())
         return int(result)
 
     def try_pointer(self, name: str, *arguments: object) -> int:
@@ -131,7 +148,8 @@ class Library:
         """Call a function that returns text."""
         return (getattr(self._lib, name)(*arguments) or b"").decode()
 
-    def _error(self, name: str, code: int) -> BpfError:
+    def error(self, name: str, code: int) -> BpfError:
+        """What to raise when ``name`` failed with ``code``: with libbpf's own words."""
         log, self._log = self._log[-_LOG_LINES:], []
         known = os.strerror(code) if code in errno.errorcode else f"error {code}"
         return BpfError(
@@ -201,6 +219,10 @@ class Map:
             return None
         return value.raw
 
+    def pin(self, path: Path) -> None:
+        """Keep it when this process is gone."""
+        self._library.call("bpf_obj_pin", self.fd, os.fsencode(path))
+
     def freeze(self) -> None:
         """No more writes from user space, root's included."""
         self._library.call("bpf_map_freeze", self.fd)
@@ -216,6 +238,16 @@ class Link:
     def pin(self, path: Path) -> None:
         """Keep it attached when this process is gone."""
         self._library.call("bpf_link__pin", self._handle, os.fsencode(path))
+
+    def iterate(self) -> None:
+        """Run an iterator over all that there is; it prints nothing."""
+        link = self._library.call("bpf_link__fd", self._handle)
+        descriptor = self._library.call("bpf_iter_create", link)
+        try:
+            while os.read(descriptor, 4096):
+                pass
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Let go; the program stays attached if the link is pinned."""
@@ -268,6 +300,17 @@ class Object:
             self._library,
             self._library.pointer("bpf_program__attach_cgroup", self._program(program), cgroup_fd),
         )
+
+    def attach_event(self, program: str, event_fd: int) -> Link:
+        """Attach a tracepoint's program to a perf event, which the link then owns."""
+        attached = self._library.pointer(
+            "bpf_program__attach_perf_event", self._program(program), event_fd
+        )
+        return Link(self._library, attached)
+
+    def program_fd(self, program: str) -> int:
+        """File descriptor of a loaded program."""
+        return self._library.call("bpf_program__fd", self._program(program))
 
     def close(self) -> None:
         """Unload what is not attached or pinned."""

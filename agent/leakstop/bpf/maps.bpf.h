@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Configuration, tables and scratch memory, shared by all programs. */
+/* Configuration and tables, shared by all programs. */
 #ifndef LEAKSTOP_MAPS_BPF_H
 #define LEAKSTOP_MAPS_BPF_H
 
@@ -57,6 +57,14 @@ struct {
 	__type(value, struct network_node);
 } networks SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
 #define PROTO_DNS 0 /* stands for a question, where IP has a protocol number */
 
 struct port_key {
@@ -79,7 +87,7 @@ struct {
 	__uint(max_entries, 64);
 	__uint(map_flags, BPF_F_RDONLY_PROG);
 	__type(key, __u8[16]);
-	__type(value, __u8);
+	__type(value, __u8); /* enum resolver_place */
 } resolvers SEC(".maps");
 
 /* Networks of containers that were made later: private ranges only, kept up by the agent. */
@@ -90,6 +98,15 @@ struct {
 	__type(key, struct address_key);
 	__type(value, __u8);
 } neighbours SEC(".maps");
+
+/* Interfaces that carry our program, by index: kept up by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, struct device);
+} devices SEC(".maps");
 
 /* ---- secrets, written before attaching and frozen ---- */
 
@@ -167,6 +184,7 @@ struct asked_key {
 struct asked {
 	__u64 name_hash;
 	struct vec bits;
+	__u64 own; /* a rule allows exactly this name */
 };
 
 /* Questions on their way. LRU: a forgotten one is an answer not learned, so a denial. */
@@ -177,6 +195,25 @@ struct {
 	__type(value, struct asked);
 } asked_questions SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} spent SEC(".maps");
+
+/*
+ * Names that were paid for, whole: an asker who knows the hash could find many names with the
+ * same one. No LRU: a forgotten name would be paid for again. When it is full, the name is
+ * refused.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* sized by user space: all budgets together, up to 65,536 */
+	__type(key, struct name_key);
+	__type(value, __u8);
+} paid_names SEC(".maps");
+
 /* Where something goes. */
 struct target {
 	__u8 ip[16];
@@ -185,16 +222,37 @@ struct target {
 	__u8 pad[5];
 };
 
-#define SOCK_DNS    1 /* towards the trusted resolver: the packet hook reads it */
-#define SOCK_JUDGED 2 /* a datagram socket with a verdict for its peer */
-#define SOCK_TOLD   4 /* this verdict was reported */
+/* What is known of where something goes: conditions of rules, all of them on its port. */
+struct place {
+	struct vec address; /* of rules for the address itself */
+	struct vec names;   /* for names that led to it */
+	struct vec shown;   /* for the name that its stream shows */
+	struct vec held;    /* what of this allows, and homes, may count on */
+	struct vec claimed; /* what denies, and sinks, go by */
+	__u8 local;         /* stays on this machine */
+	__u8 known;         /* a name led here, or a rule names the address */
+	__u8 stream;        /* enum stream_kind */
+	__u8 named;         /* its stream shows a name */
+	__u8 pad[4];
+};
+
+#define SOCK_DNS     1  /* towards the trusted resolver: the packet hook reads it */
+#define SOCK_JUDGED  2  /* a datagram socket with a verdict for its peer */
+#define SOCK_TOLD    4  /* this verdict was reported */
+#define SOCK_SHOWS   8  /* a stream that has not yet shown for whom it is meant */
+#define SOCK_CUT     16 /* nothing more may leave */
+#define SOCK_OLDER   32 /* from before the guard */
+#define SOCK_TRUSTED 64 /* and not of the job */
 
 struct sock_note {
 	__u32 pid; /* who connected or sent last */
 	__u32 flags;
 	struct target target;
 	struct judgement judged;
+	__u32 foreign; /* made in a network namespace that needed no privileges */
+	__u32 held;    /* somebody reads or writes target, flags and verdict: seize() */
 	__u32 pad;
+	__u64 netns; /* cookie */
 	struct mark mark;
 };
 
@@ -205,12 +263,19 @@ struct {
 	__type(value, struct sock_note);
 } socks SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct refusals);
+} refusals SEC(".maps");
+
 struct sent_key {
 	__u64 cookie;
 	__u8 ip[16];
 	__u16 port;
 	__u16 judged;
-	__u32 pad;
+	__u32 protocol;
 };
 
 /* Sends that were reported, so that a stream of datagrams is one event. Explains only: LRU. */
@@ -221,87 +286,24 @@ struct {
 	__type(value, __u8);
 } sent SEC(".maps");
 
-/* ---- scratch ---- */
-
-#define WINDOW_EDGE  128 /* bytes kept on both sides of a chunk, for needles across it */
-#define WINDOW_CHUNK 4096
-#define WINDOW       (WINDOW_EDGE + WINDOW_CHUNK + WINDOW_EDGE)
-
-struct window {
-	__u32 from; /* first offset to look at */
-	__u32 to;   /* first offset behind the valid bytes */
-	__u8 bytes[WINDOW];
-	__u8 slack[256]; /* the scan looks at sixteen words at once */
+struct passage_key {
+	__u8 source[16];
+	__u8 target[16];
+	__u16 source_port;
+	__u16 target_port;
+	__u32 protocol;
 };
-
-#define MESSAGE_MAX 4096
 
 /*
- * The state of a walk is map memory, not stack: from the stack the verifier knows each
- * counter's value and would follow every iteration of a loop on its own.
- */
-struct name_walk {
-	__u64 hash;
-	__u32 at;
-	__u32 left; /* bytes left in this label */
-	__u32 out;  /* characters so far */
-	__u32 end;  /* behind the name where it began */
-	__u32 jumps;
-	__u32 keep;
-	__u32 odd; /* a byte that no name should have: read, but not to be judged */
-	__u32 state;
-	__u32 joined; /* characters that are not dots */
-	__u32 pad;
-};
-
-struct record_walk {
-	__u64 owner; /* the name that counts: the one asked, then along its CNAMEs */
-	__u64 now;
-	struct vec bits;
-	__u32 at;
-	__u32 left;
-	__u32 bad;
-	__u32 pad;
-};
-
-struct message {
-	__u32 len;
-	__u32 name_len;
-	__u32 last_dot; /* of the reversed name: its position plus one, 0 for none */
-	__u32 pad;
-	struct name_walk walk; /* of the name read last */
-	struct record_walk records;
-	__u8 bytes[MESSAGE_MAX];
-	char name[NAME_MAX_TEXT]; /* as asked, upper case kept */
-	struct name_key key;
-};
-
-struct scratch {
-	__u32 busy;
-	__u32 pad;
-	struct hits hits;
-	struct window window;
-	struct message message;
-	union {
-		struct event_exec exec;
-		struct event_question question;
-		struct event_answer answer;
-	};
-};
-
-#define SCRATCH_SLOTS 4
-
-/*
- * A packet program can run on top of another one on the same CPU (softirq over process
- * context), so a plain per-CPU slot is overwritten under its owner. Slots are claimed; with
- * none free the caller fails, and a failure denies.
+ * Flows without a socket that an uplink let pass: what is learned of an address ends before a
+ * connection does. LRU: a forgotten one is judged anew.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCH_SLOTS);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct passage_key);
+	__type(value, __u8);
+} passages SEC(".maps");
 
 static __always_inline void lose(__u32 what)
 {
@@ -309,24 +311,6 @@ static __always_inline void lose(__u32 what)
 
 	if (count)
 		__sync_fetch_and_add(count, 1);
-}
-
-static __always_inline struct scratch *claim(void)
-{
-	for (__u32 i = 0; i < SCRATCH_SLOTS; i++) {
-		__u32 slot = i;
-		struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
-
-		if (s && __sync_val_compare_and_swap(&s->busy, 0, 1) == 0)
-			return s;
-	}
-	lose(LOSS_SCRATCH);
-	return 0;
-}
-
-static __always_inline void release(struct scratch *s)
-{
-	__sync_lock_test_and_set(&s->busy, 0);
 }
 
 static __always_inline void emit(void *event, __u64 size)

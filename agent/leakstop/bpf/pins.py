@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from pathlib import Path
 
-from leakstop.bpf.libbpf import BpfError
+from leakstop.bpf import records, tc
+from leakstop.bpf.libbpf import BpfError, library
 from leakstop.bpf.mounts import mounts
 
+REFUSALS = "refusals"
+"""Name of the pin of the map with that name."""
+
+_MARKING = "on_egress"
+_ANSWER_S = 5.0
+"""How long a packet can be on its way to its device: a neighbour's address is asked for three
+times, a second apart (mcast_solicit, retrans_time_ms in ip-sysctl)."""
 _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,8 +52,32 @@ def release(directory: Path) -> int:
     released = 0
     for mount in mounts():
         if mount.kind == "bpf" and mount.point.is_relative_to(below):
+            _stop_marking(mount.point)
+            tc.remove_filters(mount.point)
             released += _libc.umount2(os.fsencode(mount.point), _MNT_DETACH) == 0
     return released
 
 
-__all__ = ["mount", "release"]
+def _stop_marking(directory: Path) -> None:
+    """End the packet hook before the interfaces': a refused question must not pass between."""
+    lib = library()
+    hook = lib.attempt("bpf_obj_get", os.fsencode(directory / _MARKING))
+    sums = lib.attempt("bpf_obj_get", os.fsencode(directory / REFUSALS))
+    if hook >= 0:
+        lib.attempt("bpf_link_detach", hook)
+        os.close(hook)
+    if sums >= 0:
+        while _is_under_way(sums):
+            time.sleep(0.01)
+        os.close(sums)
+
+
+def _is_under_way(sums: int) -> bool:
+    """Whether a marked question has not met its answer yet, and still can."""
+    state = records.Refusals()
+    library().call("bpf_map_lookup_elem", sums, bytes(4), ctypes.byref(state))
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - state.last / 1e9
+    return bool(state.met < state.marked and age_s < _ANSWER_S)
+
+
+__all__ = ["REFUSALS", "mount", "release"]

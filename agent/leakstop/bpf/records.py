@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_char, c_int32, c_uint8, c_uint16, c_uint32, c_uint64
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 ARGV_COPY = 4096
 EXE_COPY = 256
@@ -15,6 +15,7 @@ ANSWERS_MAX = 64
 CORE_MAX = 64
 GRAM_SLOTS = 4
 BLOOM_BITS = 19
+STREAM_KINDS = 5
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -27,6 +28,8 @@ class Kind(IntEnum):
     CONNECT = 4
     QUESTION = 5
     ANSWER = 6
+    STREAM = 7
+    BIND = 8
 
 
 class Lost(IntEnum):
@@ -39,6 +42,16 @@ class Lost(IntEnum):
     ARGV = 4
     ANSWERS = 5
     SOCKETS = 6
+    NAMES = 7
+
+
+class ResolverPlace(IntFlag):
+    """``enum resolver_place``: what is known of a resolver."""
+
+    HERE = 1
+    """Its answers may come over the loopback device."""
+    APART = 2
+    """Nobody who is guarded answers in its name."""
 
 
 class EventHead(ctypes.Structure):
@@ -94,6 +107,7 @@ class EventConnect(ctypes.Structure):
 
     _fields_ = (
         ("head", EventHead),
+        ("cookie", c_uint64),
         ("ip", c_uint8 * 16),
         ("port", c_uint16),
         ("protocol", c_uint8),
@@ -101,7 +115,8 @@ class EventConnect(ctypes.Structure):
         ("judged", Judgement),
         ("killed", c_uint8),
         ("hit_count", c_uint8),
-        ("pad", c_uint8 * 6),
+        ("family", c_uint8),
+        ("pad", c_uint8 * 5),
         ("hits", c_uint16 * HITS_MAX),
     )
 
@@ -120,6 +135,7 @@ class EventQuestion(ctypes.Structure):
         ("pad", c_uint8),
         ("name_len", c_uint16),
         ("hits", c_uint16 * HITS_MAX),
+        ("cookie", c_uint64),
         ("name", c_char * NAME_MAX_TEXT),
     )
 
@@ -132,9 +148,37 @@ class EventAnswer(ctypes.Structure):
         ("ttl", c_uint32),
         ("name_len", c_uint16),
         ("count", c_uint16),
+        ("refused", c_uint64),
         ("name", c_char * NAME_MAX_TEXT),
         ("address", (c_uint8 * 16) * ANSWERS_MAX),
     )
+
+
+class EventStream(ctypes.Structure):
+    """``struct event_stream``"""
+
+    _fields_ = (
+        ("head", EventHead),
+        ("cookie", c_uint64),
+        ("ip", c_uint8 * 16),
+        ("port", c_uint16),
+        ("name_port", c_uint16),
+        ("judged", Judgement),
+        ("stream", c_uint8),
+        ("killed", c_uint8),
+        ("hit_count", c_uint8),
+        ("pad", c_uint8),
+        ("name_len", c_uint16),
+        ("hits", c_uint16 * HITS_MAX),
+        ("name", c_char * NAME_MAX_TEXT),
+        ("tail", c_uint8 * 2),
+    )
+
+
+class EventBind(ctypes.Structure):
+    """``struct event_bind``"""
+
+    _fields_ = (("head", EventHead), ("ip", c_uint8 * 16), ("port", c_uint16), ("pad", c_uint8 * 6))
 
 
 class Vec(ctypes.Structure):
@@ -150,25 +194,58 @@ class Config(ctypes.Structure):
         ("allow", Vec),
         ("deny", Vec),
         ("sink", Vec),
+        ("accepts", Vec * STREAM_KINDS),
         ("stride", c_uint32),
         ("needles", c_uint32),
         ("block", c_uint8),
         ("leak_kill", c_uint8),
         ("signal", c_uint8),
+        ("uplinks", c_uint8),
+        ("refusal", c_uint32),
+    )
+
+
+class Device(ctypes.Structure):
+    """``struct device``"""
+
+    _fields_ = (
+        ("netns", c_uint64),
+        ("header", c_uint8),
+        ("loopback", c_uint8),
+        ("uplink", c_uint8),
         ("pad", c_uint8 * 5),
     )
+
+
+class Refusals(ctypes.Structure):
+    """``struct refusals``"""
+
+    _fields_ = (("marked", c_uint64), ("met", c_uint64), ("last", c_uint64))
 
 
 class NameNode(ctypes.Structure):
     """``struct name_node``"""
 
-    _fields_ = (("deep", Vec), ("one", Vec), ("len", c_uint32), ("pad", c_uint32))
+    _fields_ = (
+        ("deep", Vec),
+        ("one", Vec),
+        ("len", c_uint32),
+        ("own", c_uint32),
+        ("deep_budget", c_uint32),
+        ("one_budget", c_uint32),
+    )
+
+
+class Budget(ctypes.Structure):
+    """``struct budget``"""
+
+    _fields_ = (("names", c_uint32), ("bytes", c_uint32))
 
 
 class NetworkNode(ctypes.Structure):
     """``struct network_node``"""
 
-    _fields_ = (("bits", Vec), ("local", c_uint32), ("pad", c_uint32))
+    _fields_ = (("bits", Vec), ("local", c_uint32), ("belief", c_uint32))
 
 
 class SecretNode(ctypes.Structure):
@@ -230,9 +307,14 @@ MIRRORS: dict[str, type[ctypes.Structure]] = {
     "event_connect": EventConnect,
     "event_question": EventQuestion,
     "event_answer": EventAnswer,
+    "event_stream": EventStream,
+    "event_bind": EventBind,
     "vec": Vec,
     "config": Config,
+    "device": Device,
+    "refusals": Refusals,
     "name_node": NameNode,
+    "budget": Budget,
     "network_node": NetworkNode,
     "secret": SecretNode,
     "gram": Gram,

@@ -7,7 +7,7 @@
 #ifndef LEAKSTOP_SCAN_BPF_H
 #define LEAKSTOP_SCAN_BPF_H
 
-#include "maps.bpf.h"
+#include "scratch.bpf.h"
 
 static __always_inline __u32 bloom_hash(__u64 gram)
 {

@@ -4,13 +4,18 @@
 #define LEAKSTOP_SOCKET_BPF_H
 
 #include <bpf/bpf_endian.h>
+#include "kernel.h"
+#include "stream_state.bpf.h"
 #include "verdict.bpf.h"
 
-#define AF_INET     2
-#define AF_INET6    10
-#define SOCK_STREAM 1
-#define SOCK_DGRAM  2
-#define DNS_PORT    53
+#define AF_INET         2
+#define AF_INET6        10
+#define AF_PACKET       17
+#define SOCK_STREAM     1
+#define SOCK_DGRAM      2
+#define DNS_PORT        53
+#define MPTCP           262 /* IPPROTO_MPTCP: more than the eight bits of the others */
+#define EPROTONOSUPPORT 93
 
 #define REFUSE 0 /* a cgroup hook that returns 0 gives EPERM to the caller */
 #define PASS   1
@@ -33,6 +38,18 @@ static __always_inline int is_resolver(const __u8 ip[16])
 }
 
 /*
+ * Where the trusted resolver is asked. Docker's, 127.0.0.11, listens on a port of its own, to which
+ * a rule of netfilter leads: on the way to a packet hook or by whoever knows the port.
+ */
+static __always_inline int is_resolvers_port(const __u8 ip[16], __u16 port)
+{
+	const __u64 *words = (const void *)ip;
+	int is_dockers = !words[0] && words[1] == bpf_cpu_to_be64(0xffff7f00000b);
+
+	return (port == DNS_PORT || is_dockers) && is_resolver(ip);
+}
+
+/*
  * Refused and to be killed: at once where the kernel can, else the agent does it. A packet runs
  * on any process's stack, so only the owner of the socket is killed.
  */
@@ -43,26 +60,92 @@ static __always_inline __u8 kill_owner(const struct judgement *j, __u32 owner)
 	return bpf_send_signal(9) == 0;
 }
 
-struct attempt {
-	struct target target;
-	__u32 pid;
-	__u8 via;
-	__u8 pad[3];
+#define READ_FIELD(to, from, field)                                                                \
+	bpf_probe_read_kernel(&(to), sizeof(to), __builtin_preserve_access_index(&(from)->field))
+
+/*
+ * Whether this process's network was made without privileges, in a user namespace: there anyone
+ * can have the resolver's address and answer as he likes. What cannot be read is.
+ */
+static __always_inline int in_foreign_network(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct user_namespace *owner;
+	struct nsproxy *spaces;
+	struct net *network;
+	int level;
+
+	return READ_FIELD(spaces, task, nsproxy) || READ_FIELD(network, spaces, net_ns) ||
+	       READ_FIELD(owner, network, user_ns) || READ_FIELD(level, owner, level) || level;
+}
+
+/* A TCP stream that has to show for whom it is meant. */
+struct stream_note {
+	struct stream stream;
+	struct place place; /* as at connect; behind a proxy what its name leads to */
+	struct place shown; /* the same with what the stream shows now */
 };
 
-static __always_inline void report_attempt(const struct attempt *a, const struct judgement *j,
-					   const struct mark *mark, __u8 killed)
-{
-	struct event_connect event = {
-		.head = { .kind = EVENT_CONNECT, .pid = a->pid, .ts = bpf_ktime_get_boot_ns() },
-		.port = a->target.port,
-		.protocol = a->target.protocol,
-		.via = a->via,
-		.judged = *j,
-		.killed = killed,
-	};
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct stream_note);
+} streams SEC(".maps");
 
-	__builtin_memcpy(event.ip, a->target.ip, 16);
+struct attempt {
+	struct target target;
+	__u64 cookie; /* of the socket */
+	__u32 pid;
+	__u8 via;
+	__u8 family; /* of a socket that is not IP's */
+	__u8 pad[2];
+};
+
+/* Whether `a` was not reported before with this outcome. Explains only, so LRU is enough. */
+static __always_inline int is_news(const struct attempt *a, const struct judgement *j)
+{
+	struct sent_key key = { .cookie = a->cookie,
+				.port = a->target.port,
+				.judged = j->applied | j->policy << 4 | j->carriage << 8 };
+	__u8 one = 1;
+
+	__builtin_memcpy(key.ip, a->target.ip, 16);
+	return !bpf_map_update_elem(&sent, &key, &one, BPF_NOEXIST);
+}
+
+/* Whether this place was not told of before: an uplink does not repeat what a socket hook said. */
+__weak __noinline int is_untold(const struct target *target, __u64 name)
+{
+	struct sent_key key = { .cookie = name };
+	__u8 one = 1;
+
+	if (!target)
+		return 1;
+	key.port = target->port;
+	key.protocol = target->protocol;
+	__builtin_memcpy(key.ip, target->ip, 16);
+	return !bpf_map_update_elem(&sent, &key, &one, BPF_NOEXIST);
+}
+
+/* Global, because a program has 512 bytes of stack with all that it calls. */
+__weak __noinline int report_attempt(const struct attempt *attempt,
+				     const struct judgement *judgement, const struct mark *mark,
+				     __u8 killed)
+{
+	struct event_connect event = { .head.kind = EVENT_CONNECT, .killed = killed };
+
+	if (!attempt || !judgement)
+		return -1;
+	event.head.pid = attempt->pid;
+	event.head.ts = bpf_ktime_get_boot_ns();
+	event.cookie = attempt->target.protocol == TCP ? attempt->cookie : 0;
+	event.port = attempt->target.port;
+	event.protocol = attempt->target.protocol;
+	event.via = attempt->via;
+	event.family = attempt->family;
+	event.judged = *judgement;
+	__builtin_memcpy(event.ip, attempt->target.ip, 16);
 	if (mark) {
 		event.head.start = mark->start;
 		event.hit_count = mark->hits.count;
@@ -70,10 +153,13 @@ static __always_inline void report_attempt(const struct attempt *a, const struct
 			event.hits[i] = mark->hits.needle[i];
 	}
 	emit(&event, sizeof(event));
+	if (judgement->policy == ACTION_DENY)
+		is_untold(&attempt->target, 0);
+	return 0;
 }
 
 /* Writes down who uses the socket. Fails only when the kernel has no memory for it. */
-static __always_inline struct sock_note *note_socket(struct bpf_sock *sk, __u32 pid,
+static __always_inline struct sock_note *note_socket(struct bpf_sock *sk, __u64 netns, __u32 pid,
 						     const struct mark *mark)
 {
 	struct sock_note *note = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -83,6 +169,7 @@ static __always_inline struct sock_note *note_socket(struct bpf_sock *sk, __u32 
 		return 0;
 	}
 	note->pid = pid;
+	note->netns = netns;
 	if (mark)
 		note->mark = *mark;
 	else
@@ -90,11 +177,68 @@ static __always_inline struct sock_note *note_socket(struct bpf_sock *sk, __u32 
 	return note;
 }
 
-static __always_inline void remember_peer(struct sock_note *note, const struct attempt *a,
-					  __u32 flags)
+/*
+ * Several threads may send through a datagram socket at once, to different peers, and a verdict
+ * must not be read with another one's target. Whoever does not get hold of it judges anew, and
+ * leaves no verdict: so nobody waits.
+ */
+static __always_inline int seize(struct sock_note *note)
 {
-	note->target = a->target;
+	return !__sync_lock_test_and_set(&note->held, 1);
+}
+
+static __always_inline void let_go(struct sock_note *note)
+{
+	__sync_lock_test_and_set(&note->held, 0);
+}
+
+static __always_inline void remember_peer(struct sock_note *note, const struct target *target,
+					  __u32 flags, struct judgement j)
+{
+	note->target = *target;
 	note->flags = flags;
+	note->judged = j;
+}
+
+/*
+ * Whether what is sent there has to show for whom it is meant: an address is no identity. In
+ * audit also where nothing is allowed, because the report is better for a name.
+ */
+static __always_inline int must_show(const struct attempt *a, const struct place *place,
+				     const struct mark *mark)
+{
+	struct vec trusted;
+
+	if (a->target.protocol != TCP || place->local)
+		return 0;
+	trust(place, &trusted);
+	return !meets(&trusted, &cfg.allow) || (mark && mark->hits.count);
+}
+
+/* Lets the packet hook read the stream. Fails only when the kernel has no memory for it. */
+static __always_inline int watch_stream(struct bpf_sock *sk, const struct place *place)
+{
+	struct stream_note *stream =
+		bpf_sk_storage_get(&streams, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!stream) {
+		lose(LOSS_SOCKETS);
+		return -1;
+	}
+	stream->place = *place;
+	/* A SYN may not follow (TCP_REPAIR): what an earlier connection has shown is not shown. */
+	stream->stream.protocol = NOT_BEGUN;
+	return 0;
+}
+
+static __always_inline struct sock_note *open_socket(struct bpf_sock *sk, __u32 pid,
+						     const struct mark *mark)
+{
+	struct sock_note *note = note_socket(sk, bpf_get_netns_cookie(sk), pid, mark);
+
+	if (note)
+		note->foreign = in_foreign_network();
+	return note;
 }
 
 SEC("cgroup/sock_create")
@@ -110,10 +254,20 @@ int on_socket(struct bpf_sock *sk)
 
 	if (sk->family != AF_INET && sk->family != AF_INET6)
 		return PASS;
+	if (sk->protocol == MPTCP) {
+		/*
+		 * Its subflows have no note, and go where the peer says. Refused as by a kernel
+		 * without it: who asks for MPTCP goes on with TCP, so nothing is reported.
+		 */
+		if (!cfg.block)
+			return PASS; /* each subflow is judged as it connects */
+		bpf_set_retval(-EPROTONOSUPPORT);
+		return REFUSE;
+	}
 	if ((sk->type == SOCK_STREAM && a.target.protocol == TCP) ||
 	    (sk->type == SOCK_DGRAM && (a.target.protocol == UDP || a.target.protocol == ICMP ||
 					a.target.protocol == ICMPV6)))
-		return note_socket(sk, a.pid, mark) || !cfg.block ? PASS : REFUSE;
+		return open_socket(sk, a.pid, mark) || !cfg.block ? PASS : REFUSE;
 	/* Raw sockets and other transports: no later hook could judge what they send. */
 	j = unjudgeable(REASON_PROTOCOL);
 	if (mark && mark->hits.count) {
@@ -126,18 +280,29 @@ int on_socket(struct bpf_sock *sk)
 	return j.applied == ACTION_ALLOW ? PASS : REFUSE;
 }
 
+static __always_inline void remember(struct sock_note *note, const struct attempt *a, __u32 flags,
+				     struct judgement j)
+{
+	if (!seize(note))
+		return;
+	remember_peer(note, &a->target, flags, j);
+	let_go(note);
+}
+
 static __always_inline int on_attempt(struct bpf_sock_addr *ctx, struct attempt *a)
 {
 	struct mark *mark = bpf_map_lookup_elem(&marks, &a->pid);
-	struct sock_note *note = ctx->sk ? note_socket(ctx->sk, a->pid, mark) : 0;
-	struct judgement j;
+	__u64 netns = bpf_get_netns_cookie(ctx);
+	struct sock_note *note = ctx->sk ? note_socket(ctx->sk, netns, a->pid, mark) : 0;
+	struct judgement j = {};
+	struct place place;
 
-	if (a->target.protocol == UDP && a->target.port == DNS_PORT && note &&
-	    is_resolver(a->target.ip)) {
-		remember_peer(note, a, SOCK_DNS);
+	if ((a->target.protocol == UDP || a->target.protocol == TCP) && note &&
+	    is_resolvers_port(a->target.ip, a->target.port)) {
+		remember(note, a, SOCK_DNS, j);
 		return PASS; /* the packet hook judges the name in it */
 	}
-	if (judge(&a->target, mark, &j))
+	if (judge(&a->target, mark, &place, &j))
 		return REFUSE;
 	if (!note && cfg.block)
 		j.applied = ACTION_DENY;
@@ -146,25 +311,23 @@ static __always_inline int on_attempt(struct bpf_sock_addr *ctx, struct attempt 
 		 * Connecting a datagram socket sends nothing: getaddrinfo() does it to every
 		 * address to sort them (RFC 6724). The packet hook judges what is sent later.
 		 */
-		remember_peer(note, a, SOCK_JUDGED);
-		note->judged = j;
+		remember(note, a, SOCK_JUDGED, j);
 		return PASS;
 	}
-	if (a->via == VIA_SEND) {
-		struct sent_key key = { .port = a->target.port,
-					.judged = j.applied | j.carriage << 8 };
-		__u8 one = 1;
+	if (note) {
+		__u32 flags = SOCK_JUDGED | SOCK_TOLD;
 
-		key.cookie = bpf_get_socket_cookie(ctx);
-		__builtin_memcpy(key.ip, a->target.ip, 16);
-		if (note) {
-			remember_peer(note, a, SOCK_JUDGED | SOCK_TOLD);
-			note->judged = j;
+		if (j.applied == ACTION_ALLOW && must_show(a, &place, mark)) {
+			flags |= SOCK_SHOWS;
+			if (watch_stream(ctx->sk, &place) && cfg.block)
+				j.applied = ACTION_DENY;
 		}
-		if (bpf_map_update_elem(&sent, &key, &one, BPF_NOEXIST) &&
-		    j.carriage != CARRIAGE_KILL)
-			return j.applied == ACTION_ALLOW ? PASS : REFUSE;
+		remember(note, a, flags, j);
 	}
+	if (a->via == VIA_SEND)
+		a->cookie = bpf_get_socket_cookie(ctx);
+	if (a->via == VIA_SEND && !is_news(a, &j) && j.carriage != CARRIAGE_KILL)
+		return j.applied == ACTION_ALLOW ? PASS : REFUSE;
 	report_attempt(a, &j, mark, kill_owner(&j, a->pid));
 	return j.applied == ACTION_ALLOW ? PASS : REFUSE;
 }

@@ -14,13 +14,6 @@
 #define ICMP   1
 #define ICMPV6 58
 
-struct place {
-	struct vec bits;
-	__u8 local; /* stays on this machine */
-	__u8 known; /* a name led here, or a rule names the address */
-	__u8 pad[6];
-};
-
 static __always_inline int meets(const struct vec *a, const volatile struct vec *b)
 {
 	return ((a->w[0] & b->w[0]) | (a->w[1] & b->w[1]) | (a->w[2] & b->w[2]) |
@@ -58,17 +51,17 @@ static __always_inline void restrict_to_port(struct vec *bits, __u8 protocol, __
 	restrict_to(bits, bpf_map_lookup_elem(&ports, &key));
 }
 
-static __always_inline void look_up_address(const __u8 ip[16], struct place *place)
+static __always_inline void look_up_place(const struct target *target, struct place *place)
 {
 	struct address_key key = { .prefixlen = 128 };
 	struct network_node *node;
 	struct learned *learned;
 
 	__builtin_memset(place, 0, sizeof(*place));
-	__builtin_memcpy(key.ip, ip, 16);
+	__builtin_memcpy(key.ip, target->ip, 16);
 	node = bpf_map_lookup_elem(&networks, &key);
 	if (node) {
-		place->bits = node->bits;
+		place->address = node->bits;
 		place->local = node->local != 0;
 		/* A node without conditions is there to stop a wider one (policy/closure.py). */
 		place->known = meets(&node->bits, &node->bits);
@@ -80,8 +73,10 @@ static __always_inline void look_up_address(const __u8 ip[16], struct place *pla
 	if (learned) {
 		place->known = 1;
 		if (bpf_ktime_get_boot_ns() < learned->expires)
-			join(&place->bits, &learned->bits);
+			place->names = learned->bits;
 	}
+	restrict_to_port(&place->address, target->protocol, target->port);
+	restrict_to_port(&place->names, target->protocol, target->port);
 }
 
 /* An address that the whole world can route to: where a bare one needs explaining. */
@@ -105,6 +100,7 @@ struct exposure {
 	__u8 bare;       /* public address that no name led to */
 	__u8 plain_http; /* readable on the way */
 	__u8 in_name;    /* the name itself carries the secret */
+	__u8 sink;       /* anyone can store data there */
 };
 
 /* What becomes of one secret. Global, else each round of the loop below doubles the states. */
@@ -118,7 +114,7 @@ __weak __noinline int judge_secret(__u32 index, const struct vec *bits,
 	if (!exposure->in_name && meets(bits, &secret->home))
 		return CARRIAGE_NONE;
 	if (secret->placed || exposure->bare || exposure->plain_http || exposure->in_name ||
-	    meets(bits, &cfg.sink) || cfg.block)
+	    exposure->sink || cfg.block)
 		return CARRIAGE_KILL;
 	return meets(bits, &cfg.allow) ? CARRIAGE_NOTE : CARRIAGE_WARN;
 }
@@ -143,17 +139,18 @@ __weak __noinline int judge_secrets(const struct hits *hits, const struct vec *b
 	return worst == CARRIAGE_KILL && !cfg.leak_kill ? CARRIAGE_FAIL : worst;
 }
 
-/* What the rules and the mode say of conditions that are met. */
-static __always_inline struct judgement judge_rules(const struct vec *bits, __u8 local)
+/* What the rules and the mode say of conditions that hold, and of those that are claimed to. */
+static __always_inline struct judgement judge_rules(const struct vec *held,
+						    const struct vec *claimed, __u8 local)
 {
 	struct judgement j = {};
 
-	if (meets(bits, &cfg.deny)) {
+	if (meets(claimed, &cfg.deny)) {
 		j.policy = j.applied = ACTION_DENY;
 		j.reason = REASON_DENY_RULE;
 	} else if (local) {
 		j.reason = REASON_LOCAL;
-	} else if (meets(bits, &cfg.allow)) {
+	} else if (meets(held, &cfg.allow)) {
 		j.reason = REASON_ALLOW_RULE;
 	} else {
 		j.policy = ACTION_DENY;
@@ -183,29 +180,82 @@ static __always_inline struct judgement unjudgeable(__u8 reason)
 	return j;
 }
 
-/*
- * The whole judgement of an address and a port, for a process with or without secrets. A
- * global function: the hooks share its verification, which is most of the time to load.
- */
-__weak __noinline int judge(const struct target *target, const struct mark *mark,
-			    struct judgement *judgement)
+/* Conditions that hold whatever is spoken: of rules for the address, or that ask for no name. */
+static __always_inline void trust(const struct place *place, struct vec *trusted)
 {
-	struct place place;
+	*trusted = place->address;
+	for (int i = 0; i < 4; i++)
+		trusted->w[i] |= place->names.w[i] &
+				 ~(cfg.accepts[STREAM_TLS].w[i] | cfg.accepts[STREAM_HTTP].w[i]);
+}
 
-	if (!target || !judgement)
+/*
+ * Tables.held() of policy/tables.py: whoever has shown a name is held to it. Global, for its
+ * frame: 6.1 rounds each up to 32 bytes.
+ */
+__weak __noinline int weigh(struct place *place)
+{
+	if (!place)
 		return -1;
-	look_up_address(target->ip, &place);
-	restrict_to_port(&place.bits, target->protocol, target->port);
-	*judgement = judge_rules(&place.bits, place.local);
-	if (mark && mark->hits.count && !place.local) {
-		struct exposure exposure = {
-			.bare = !place.known && is_public(target->ip),
-			.plain_http = target->protocol == TCP && target->port == 80,
-		};
+	place->claimed = place->address;
+	join(&place->claimed, &place->names);
+	place->held = place->claimed;
+	if (place->stream != STREAM_UNSEEN) {
+		__u32 kind = place->stream < STREAM_KINDS ? place->stream : STREAM_HIDDEN;
+		struct vec fits = place->names;
 
-		apply_carriage(judgement, judge_secrets(&mark->hits, &place.bits, &exposure));
+		restrict_to(&fits, (const struct vec *)&cfg.accepts[kind]);
+		restrict_to(&fits, place->named ? &place->shown
+						: (const struct vec *)&cfg.accepts[STREAM_OTHER]);
+		trust(place, &place->held);
+		join(&place->held, &fits);
+		join(&place->claimed, &place->shown);
 	}
 	return 0;
+}
+
+/* Named, and so is the name that it shows: but it is not what the rules ask for. */
+static __always_inline int is_disguised(const struct place *place)
+{
+	if (place->stream == STREAM_UNSEEN ||
+	    !(meets(&place->address, &cfg.allow) || meets(&place->names, &cfg.allow)))
+		return 0;
+	return !place->named || place->stream == STREAM_HIDDEN || meets(&place->shown, &cfg.allow);
+}
+
+/* The whole judgement of a place, for a process with or without secrets. */
+__weak __noinline int judge_place(struct place *place, const struct target *target,
+				  const struct mark *mark, struct judgement *judgement)
+{
+	if (!place || !target || !judgement)
+		return -1;
+	weigh(place);
+	*judgement = judge_rules(&place->held, &place->claimed, place->local);
+	if (judgement->reason == REASON_NOT_NAMED && is_disguised(place))
+		judgement->reason = REASON_IDENTITY;
+	if (mark && mark->hits.count && !place->local) {
+		struct exposure exposure = {
+			.bare = !place->known && is_public(target->ip),
+			.plain_http = target->protocol == TCP && target->port == 80,
+			.sink = meets(&place->claimed, &cfg.sink),
+		};
+
+		apply_carriage(judgement, judge_secrets(&mark->hits, &place->held, &exposure));
+	}
+	return 0;
+}
+
+/*
+ * The same of an address and a port. A global function: the hooks share its verification,
+ * which is most of the time to load.
+ */
+__weak __noinline int judge(const struct target *target, const struct mark *mark,
+			    struct place *place, struct judgement *judgement)
+{
+	if (!target || !place || !judgement)
+		return -1;
+	look_up_place(target, place);
+	return judge_place(place, target, mark, judgement);
 }
 
 #endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Sockets that were open before the guard, whose making no hook has seen. */
+#ifndef LEAKSTOP_OLDER_BPF_H
+#define LEAKSTOP_OLDER_BPF_H
+
+#include "socket.bpf.h"
+#include "kernel.h"
+
+/* Processes of the job that ran before the guard: what they have open is not trusted. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u32);
+	__type(value, __u8);
+} suspects SEC(".maps");
+
+/* One suspect among those who hold a socket is enough, in whichever order they come. */
+static __always_inline void note_holder(struct sock_note *note, __u32 pid)
+{
+	if (bpf_map_lookup_elem(&suspects, &pid)) {
+		note->flags &= ~SOCK_TRUSTED;
+		note->pid = pid;
+	}
+}
+
+/* Run to its end once, when every new socket gets its note by itself (on_socket). */
+SEC("iter/task_file")
+int on_older(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct sock_note *note;
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	socket = bpf_sock_from_file(file);
+	if (!socket)
+		return 0;
+	sk = socket->sk;
+	if (!sk ||
+	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
+		return 0;
+	note = bpf_sk_storage_get(&socks, sk, 0, 0);
+	if (note && !(note->flags & SOCK_OLDER))
+		return 0;
+	if (!note) {
+		note = bpf_sk_storage_get(&socks, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!note) {
+			lose(LOSS_SOCKETS);
+			return 0;
+		}
+		note->pid = task->tgid;
+		note->flags = SOCK_OLDER | SOCK_TRUSTED;
+	}
+	note_holder(note, task->tgid);
+	return 0;
+}
+
+#endif

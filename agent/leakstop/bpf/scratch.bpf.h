@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Memory to work in: what does not fit on a stack, or what the verifier should not follow. */
+#ifndef LEAKSTOP_SCRATCH_BPF_H
+#define LEAKSTOP_SCRATCH_BPF_H
+
+#include "maps.bpf.h"
+
+#define WINDOW_EDGE  128 /* bytes kept on both sides of a chunk, for needles across it */
+#define WINDOW_CHUNK 4096
+#define WINDOW       (WINDOW_EDGE + WINDOW_CHUNK + WINDOW_EDGE)
+
+struct window {
+	__u32 from; /* first offset to look at */
+	__u32 to;   /* first offset behind the valid bytes */
+	__u8 bytes[WINDOW];
+	__u8 slack[256]; /* the scan looks at sixteen words at once */
+};
+
+#define MESSAGE_MAX 4096
+
+/*
+ * The state of a walk is map memory, not stack: from the stack the verifier knows each
+ * counter's value and would follow every iteration of a loop on its own.
+ */
+struct name_walk {
+	__u64 hash;
+	__u32 at;
+	__u32 left; /* bytes left in this label */
+	__u32 out;  /* characters so far */
+	__u32 end;  /* behind the name where it began */
+	__u32 jumps;
+	__u32 keep;
+	__u32 odd; /* a byte that no name should have: read, but not to be judged */
+	__u32 state;
+	__u32 joined; /* characters that are not dots */
+	__u32 pad;
+};
+
+struct record_walk {
+	__u64 owner; /* the name that counts: the one asked, then along its CNAMEs */
+	__u64 now;
+	struct vec bits;
+	__u32 own;
+	__u32 at;
+	__u32 left;
+	__u32 bad;
+	/* Within the parameters of a service record: */
+	__u32 hint; /* length of the addresses that stand at `param`, 0 if it is a parameter */
+	__u32 hint_end;
+	__u32 param;
+	__u32 param_end;
+};
+
+/* Who asks a question. */
+struct asker {
+	__u32 pid;
+	__u32 tcp;    /* over a stream, which a denial ends */
+	__u64 cookie; /* of the socket */
+	struct mark mark;
+	__u8 resolver[16];
+};
+
+/* A part of a stream that is read. */
+struct part_walk {
+	__u32 at; /* offset in the packet */
+	__u32 end;
+};
+
+struct message {
+	__u32 len;
+	__u32 name_len;
+	__u32 last_dot; /* of the reversed name: its position plus one, 0 for none */
+	/* What the policy holds for the name, beside its conditions: */
+	__u32 own;
+	__u32 budget;
+	__u32 below;           /* bytes in front of the wildcard's own name */
+	struct vec bits;       /* conditions that the name meets */
+	struct vec lookup;     /* and those of them that a question meets */
+	struct name_walk walk; /* of the name read last */
+	struct record_walk records;
+	__u8 bytes[MESSAGE_MAX];
+	char name[NAME_MAX_TEXT]; /* as asked, upper case kept */
+	struct name_key key;
+};
+
+struct scratch {
+	__u32 busy;
+	__u32 slot; /* its key */
+	struct hits hits;
+	struct place place;
+	struct window window;
+	struct message message;
+	struct asker asker;
+	struct asked asked;
+	struct part_walk part;
+	union {
+		struct event_exec exec;
+		struct event_question question;
+		struct event_answer answer;
+		struct event_stream stream;
+	};
+};
+
+#define SCRATCH_SLOTS 4
+
+/*
+ * A packet program can run on top of another one on the same CPU (softirq over process
+ * context), so a plain per-CPU slot is overwritten under its owner. Slots are claimed; with
+ * none free the caller fails, and a failure denies.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCH_SLOTS);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+static __always_inline struct scratch *claim(void)
+{
+	for (__u32 i = 0; i < SCRATCH_SLOTS; i++) {
+		__u32 slot = i;
+		struct scratch *s = bpf_map_lookup_elem(&scratches, &slot);
+
+		if (s && __sync_val_compare_and_swap(&s->busy, 0, 1) == 0) {
+			s->slot = i;
+			return s;
+		}
+	}
+	lose(LOSS_SCRATCH);
+	return 0;
+}
+
+/*
+ * The memory that a global function was given, as what it is: to 6.1 a function's argument is
+ * nothing that a map's key may be in. (A program stays on its CPU while it runs.)
+ */
+static __always_inline struct scratch *as_map_value(const struct scratch *s)
+{
+	__u32 slot = s->slot;
+
+	return bpf_map_lookup_elem(&scratches, &slot);
+}
+
+static __always_inline void release(struct scratch *s)
+{
+	__sync_lock_test_and_set(&s->busy, 0);
+}
+
+#endif
