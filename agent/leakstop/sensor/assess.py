@@ -24,6 +24,8 @@ from leakstop.sensor.plan import GuardPlan
 _DNS_PORT = 53
 _MAX_ADDRESSES = 10_000
 """Addresses whose names are kept; one more forgets the oldest."""
+_MAX_NAMES = 64
+"""Names of one address, the latest."""
 _MAX_ASKED = 4_096
 """Questions that wait for their answer, likewise."""
 
@@ -84,8 +86,8 @@ class Assessor:
         del self._asked[question]
         name = answered.name.lower()
         for address in answered.addresses:
-            known = self._names.pop(address, ())
-            self._names[address] = tuple(dict.fromkeys((*known, name)))
+            others = (known for known in self._names.pop(address, ()) if known != name)
+            self._names[address] = (*others, name)[-_MAX_NAMES:]
         while len(self._names) > _MAX_ADDRESSES:
             del self._names[next(iter(self._names))]
         shown = self._shown_name(answered.name, self._hits_in(answered.name))

@@ -5,11 +5,23 @@ from __future__ import annotations
 
 import ctypes
 from ipaddress import IPv4Address, IPv6Address
+from typing import TypeVar
 
 from leakstop.bpf import records
 from leakstop.bpf.records import Kind
-from leakstop.model.event import Answer, Connect, Event, Exec, Exit, Fork, Question, SecretHit
-from leakstop.model.flow import Transport
+from leakstop.model.event import (
+    Answer,
+    Bound,
+    Connect,
+    Event,
+    Exec,
+    Exit,
+    Fork,
+    Question,
+    SecretHit,
+    StreamSeen,
+)
+from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Reason
 from leakstop.secrets.masker import Masker
 from leakstop.secrets.needles import NeedleTable
@@ -21,7 +33,10 @@ ARGV_MAX = 1 << 18
 _ACTIONS = tuple(Action)
 _REASONS = tuple(Reason)
 _CARRIAGES = tuple(Carriage)
-_VIAS = ("connect", "send", "socket")
+_VIAS = ("connect", "send", "socket", "accept", "older", "link")
+_STREAMS = tuple(Stream)
+# <linux/socket.h>
+_FAMILIES = {0: "", 17: "packet", 40: "vsock", 44: "xdp"}
 _TRANSPORTS = {
     1: Transport.ICMP,
     6: Transport.TCP,
@@ -31,9 +46,12 @@ _TRANSPORTS = {
 # RFC 1035, 3596, 2782, 9460; others are written as RFC 3597 does.
 _QTYPES = {
     1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA",
-    33: "SRV", 64: "SVCB", 65: "HTTPS", 255: "ANY", 257: "CAA",
+    33: "SRV", 64: "SVCB", 65: "HTTPS", 255: "ANY", 257: "CAA", 10: "NULL", 35: "NAPTR",
+    252: "AXFR",
 }  # fmt: skip
 _MAPPED = bytes(10) + b"\xff\xff"
+
+R = TypeVar("R", bound=ctypes.Structure)
 
 
 class Decoder:
@@ -49,28 +67,39 @@ class Decoder:
         """Build the event of the record at ``address``.
 
         Raises:
-            ValueError: the record is of no known kind.
+            ValueError: the record is of no known kind, or has a number that means nothing.
         """
-        head = records.EventHead.from_address(address)
-        kind = head.kind
+        kind = _record(records.EventHead, address, size).kind
+        try:
+            return self._of_kind(kind, address, size)
+        except IndexError as error:
+            raise ValueError(f"record of kind {kind} with a strange number in it") from error
+
+    def _of_kind(self, kind: int, address: int, size: int) -> Event:
         if kind == Kind.FORK:
-            fork = records.EventFork.from_address(address)
-            return Fork(head.ts, head.pid, fork.ppid, head.start)
+            fork = _record(records.EventFork, address, size)
+            return Fork(fork.head.ts, fork.head.pid, fork.ppid, fork.head.start)
         if kind == Kind.EXIT:
-            return Exit(head.ts, head.pid, records.EventExit.from_address(address).code)
+            exit_ = _record(records.EventExit, address, size)
+            return Exit(exit_.head.ts, exit_.head.pid, exit_.code)
         if kind == Kind.EXEC:
-            return self._exec(records.EventExec.from_address(address))
+            return self._exec(_record(records.EventExec, address, size))
         if kind == Kind.CONNECT:
-            return self._connect(records.EventConnect.from_address(address))
+            return self._connect(_record(records.EventConnect, address, size))
         if kind == Kind.QUESTION:
-            return self._question(address, size)
+            return self._question(_record(records.EventQuestion, address, size))
         if kind == Kind.ANSWER:
-            return self._answer(records.EventAnswer.from_address(address))
+            return self._answer(_record(records.EventAnswer, address, size))
+        if kind == Kind.STREAM:
+            return self._stream(_record(records.EventStream, address, size))
+        if kind == Kind.BIND:
+            bind = _record(records.EventBind, address, size)
+            return Bound(bind.head.ts, bind.head.pid, ip_text(bytes(bind.ip)), bind.port)
         raise ValueError(f"record of unknown kind {kind}, {size} bytes")
 
     def _exec(self, record: records.EventExec) -> Exec:
         start = ctypes.addressof(record) + records.EventExec.argv.offset
-        raw = ctypes.string_at(start, record.argv_copied)
+        raw = ctypes.string_at(start, min(record.argv_copied, records.ARGV_COPY))
         truncated = record.argv_copied < record.argv_bytes
         if truncated:
             raw, truncated = _rest_of_argv(record.head.pid, raw, record.argv_bytes)
@@ -109,12 +138,11 @@ class Decoder:
             carriage=_CARRIAGES[judged.carriage],
             hits=self._hits(record.hits, record.hit_count),
             killed=bool(record.killed),
+            cookie=record.cookie,
+            family=_FAMILIES.get(record.family, f"family {record.family}"),
         )
 
-    def _question(self, address: int, size: int) -> Question:
-        # The record ends with the name, so it is shorter than the struct.
-        record = records.EventQuestion()
-        ctypes.memmove(ctypes.addressof(record), address, min(size, ctypes.sizeof(record)))
+    def _question(self, record: records.EventQuestion) -> Question:
         judged = record.judged
         name = record.name[: record.name_len].decode("ascii", "backslashreplace")
         shown = self._masker.mask(name, cut=False)
@@ -135,19 +163,54 @@ class Decoder:
             hits=self._hits(record.hits, record.hit_count),
             in_name=bool(record.in_name),
             killed=bool(record.killed),
+            cookie=record.cookie,
+        )
+
+    def _stream(self, record: records.EventStream) -> StreamSeen:
+        judged = record.judged
+        name = record.name[: record.name_len].decode("ascii", "backslashreplace")
+        return StreamSeen(
+            ts_ns=record.head.ts,
+            pid=record.head.pid,
+            ip=ip_text(bytes(record.ip)),
+            port=record.port,
+            stream=_STREAMS[record.stream],
+            name=self._masker.mask(name, cut=False).lower(),
+            name_port=record.name_port,
+            policy=_ACTIONS[judged.policy],
+            applied=_ACTIONS[judged.applied],
+            reason=_REASONS[judged.reason],
+            cookie=record.cookie,
+            carriage=_CARRIAGES[judged.carriage],
+            hits=self._hits(record.hits, record.hit_count),
+            killed=bool(record.killed),
         )
 
     def _answer(self, record: records.EventAnswer) -> Answer:
         name = record.name[: record.name_len].decode("ascii", "backslashreplace")
+        addresses: tuple[list[str], list[str]] = ([], [])
+        for i in range(record.count):
+            addresses[record.refused >> i & 1].append(ip_text(bytes(record.address[i])))
         return Answer(
             ts_ns=record.head.ts,
             name=self._masker.mask(name, cut=False).lower(),
-            addresses=tuple(ip_text(bytes(record.address[i])) for i in range(record.count)),
+            addresses=tuple(addresses[0]),
             ttl_s=record.ttl,
+            refused=tuple(addresses[1]),
         )
 
     def _hits(self, needles: ctypes.Array[ctypes.c_uint16], count: int) -> tuple[SecretHit, ...]:
         return tuple(self._owners[needles[i]] for i in range(min(count, records.HITS_MAX)))
+
+
+def _record(kind: type[R], address: int, size: int) -> R:
+    """The record at ``address``. One that ends with a text is shorter than its struct; nothing
+    of what lies behind it is read."""
+    if size >= ctypes.sizeof(kind):
+        return kind.from_address(address)
+    record = kind()
+    ctypes.memmove(ctypes.addressof(record), address, size)
+    return record
 
 
 def ip_text(packed: bytes) -> str:

@@ -66,8 +66,8 @@ def pip_settings(listing: str) -> dict[str, list[str]]:
             continue
         try:
             text = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            text = value
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            text = value  # all that `literal_eval` may raise
         settings[key] += str(text).split()
     return settings
 
@@ -93,10 +93,13 @@ def uv_settings(environ: Mapping[str, str], home: Path, notes: list[str]) -> UvS
         except ImportError:
             notes.append("uv's configuration file was not read: it takes Python 3.11 or newer.")
             continue
-        except ValueError:
+        except (ValueError, RecursionError):
             notes.append("uv's configuration file could not be read.")
             continue
-        _read_uv(tables, indexes, uploads)
+        try:
+            _read_uv(tables, indexes, uploads)
+        except (TypeError, AttributeError):
+            notes.append("uv's configuration file has values of unknown kinds.")
     return UvSettings(tuple(indexes), tuple(uploads))
 
 
@@ -153,7 +156,7 @@ def apt_sources(uris: Iterable[str], notes: list[str]) -> Iterator[str]:
 def _mirror_list(path: Path, notes: list[str]) -> Iterator[str]:
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # of the text, or of the path
         notes.append("apt's list of mirrors could not be read.")
         return
     for line in lines:

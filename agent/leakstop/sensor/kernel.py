@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from leakstop.bpf import fill, pins, records
+from leakstop.bpf import fill, pins, records, tc
 from leakstop.bpf.libbpf import BpfError, Link, Object, Ring, library
+from leakstop.bpf.tracepoint import open_event
 from leakstop.errors import UnsupportedError
 from leakstop.model.event import Event, Exec, Loss, ProcessSeen, Started, StepSeen
 from leakstop.model.verdict import Mode
@@ -20,43 +21,60 @@ from leakstop.policy.tables import Tables, compile_tables
 from leakstop.secrets.encodings import Needle
 from leakstop.secrets.masker import Masker
 from leakstop.secrets.needles import NeedleTable, build
-from leakstop.sensor import proc
+from leakstop.sensor import older, proc
 from leakstop.sensor.decode import Decoder
 from leakstop.sensor.locals import read_networks
 from leakstop.sensor.machine import kernel_version
 from leakstop.sensor.neighbours import Neighbours
 from leakstop.sensor.plan import GuardPlan
 from leakstop.sensor.steps import step_label
+from leakstop.sensor.uplinks import Uplinks
 
 _OBJECTS = Path(__file__).resolve().parent.parent / "bpf"
 _SIGNAL_SINCE = (6, 16)
 """bpf_send_signal in cgroup programs (Linux commit ee971630f20f)."""
 
-# Lineage first: a process that is born while we attach must not be missed.
+# Lineage first: a process that is born while we attach must not be missed. Then what notes
+# new sockets, so that older ones can be noted before their packets are judged.
 _TRACING = ("on_fork", "on_exit", "on_exec")
+_MAKING = ("on_socket",)
 _CGROUP = (
     "on_ingress",
     "on_egress",
-    "on_socket",
+    "on_option",
     "on_sendmsg4",
     "on_sendmsg6",
     "on_connect4",
     "on_connect6",
+    "on_bind4",
+    "on_bind6",
 )
+_FAMILY, _SOCKET_RETURNS = "on_family", "syscalls/sys_exit_socket"
+_DEPARTURE = "on_departure"
 
 _LOSSES_EVERY_S = 0.25
 
-NOTES = (
-    "Payloads were not inspected: secrets were looked for in command lines and DNS names.",
-    "Connections that were open before the guard started were not judged.",
-)
+NOTES = ("Payloads were not inspected: secrets were looked for in command lines and DNS names.",)
 """What this release does not see, whatever the job does."""
+
+OLDER_NOTE = (
+    "Connections that the machine's own services had open before the guard started went on as they "
+    "were."
+)
+"""What is let pass where a machine is guarded; a command's cgroup is new."""
 
 COMMAND_NOTE = (
     "What a daemon did on the command's behalf (Docker, systemd) was outside of the guard: only "
     "the command and what it started are in it."
 )
 """What else is not seen when one command is guarded and not the machine."""
+
+FAMILY_NOTE = (
+    "Sockets that are not IP's (packet sockets, AF_VSOCK, AF_XDP) were not seen: this machine "
+    "does not show its tracepoints."
+)
+
+UNCOVERED_NOTE = "The network interfaces could not be watched"
 
 
 class KernelSensor:
@@ -71,6 +89,8 @@ class KernelSensor:
         self._object: Object | None = None
         self._ring: Ring | None = None
         self._neighbours: Neighbours | None = None
+        self._uplinks: Uplinks | None = None
+        self._uncovered: tuple[str, ...] = ()
         self._lost = dict.fromkeys(records.Lost, 0)
         self._losses_read_s = 0.0
 
@@ -84,13 +104,17 @@ class KernelSensor:
         assert self._plan.cgroup is not None
         try:
             plan = self._plan
-            self._object = load(plan.policy, plan.tables, plan.needles)
+            self._object = load(
+                plan.policy, plan.tables, plan.needles, uplinks=self._judges_uplinks
+            )
             self._fill(self._object)
             self._ring = Ring(library(), self._object.map("events"), self._on_record)
             table = self._object.map("neighbours")
             self._neighbours = Neighbours(table, plan.local, read_networks)
             self._neighbours.wake(self._ring.fileno())
             self._attach(self._object, self._plan.cgroup)
+            if plan.uplinks:
+                self._cover_uplinks(self._object, self._ring.fileno())
         except BaseException:
             self.close()
             raise
@@ -109,6 +133,10 @@ class KernelSensor:
             select.select([self._ring], [], [], timeout_s)
         if self._neighbours is not None:
             self._neighbours.follow()
+        if self._uplinks is not None:
+            uncovered = self._uplinks.follow()
+            if uncovered and self._judges_uplinks:
+                self._events.append(Loss(_now_ns(), "uplinks", uncovered))
         self._ring.consume()
         self._read_losses()
         while self._events:
@@ -119,6 +147,9 @@ class KernelSensor:
         for link in self._links:
             link.close()
         self._links.clear()
+        if self._uplinks is not None:
+            self._uplinks.close()
+            self._uplinks = None
         pins.release(self._plan.run_dir)
         if self._neighbours is not None:
             self._neighbours.close()
@@ -139,7 +170,7 @@ class KernelSensor:
         needles = build([Needle(b"an inert needle", "NONE", "raw")])
         try:
             _require_machine(None)
-            load(policy, compile_tables(policy), needles).close()
+            load(policy, compile_tables(policy), needles, uplinks=True).close()
         except UnsupportedError as error:
             return f"{error.what}. {error.why}".strip()
         return None
@@ -148,7 +179,10 @@ class KernelSensor:
 
     def _fill(self, opened: Object) -> None:
         plan = self._plan
-        fill.fill(opened, plan.policy, plan.tables, plan.needles, plan.resolvers)
+        whole = plan.scope == "machine"
+        fill.fill(
+            opened, plan.policy, plan.tables, plan.needles, plan.resolvers, whole_machine=whole
+        )
 
     def _attach(self, opened: Object, cgroup: Path) -> None:
         directory = self._plan.run_dir / "bpf"
@@ -156,20 +190,62 @@ class KernelSensor:
         descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             opened.map("guarded").update(bytes(4), descriptor.to_bytes(4, "little"))
-            for program in (*_TRACING, *_CGROUP):
-                tracing = program in _TRACING
-                link = (
-                    opened.attach(program) if tracing else opened.attach_cgroup(program, descriptor)
-                )
-                self._links.append(link)
-                link.pin(directory / program)
+            for program in _TRACING:
+                self._keep(opened.attach(program), directory / program)
+            self._watch_families(opened, directory)
+            for program in _MAKING:
+                self._keep(opened.attach_cgroup(program, descriptor), directory / program)
+            if self._plan.scope != "command":  # its cgroup is new: nothing in it is older
+                older.note_sockets(opened, self._plan.worker_pid)
+            for program in _CGROUP:
+                self._keep(opened.attach_cgroup(program, descriptor), directory / program)
         finally:
             os.close(descriptor)
+
+    def _watch_families(self, opened: Object, directory: Path) -> None:
+        """It only explains, so a machine that hides its tracepoints is guarded all the same."""
+        try:
+            event = open_event(_SOCKET_RETURNS, directory.with_name("tracing"))
+            self._keep(opened.attach_event(_FAMILY, event), directory / _FAMILY)
+        except BpfError:
+            self._uncovered = (*self._uncovered, FAMILY_NOTE)
+
+    def _keep(self, link: Link, path: Path) -> None:
+        self._links.append(link)
+        link.pin(path)
+
+    def _cover_uplinks(self, opened: Object, epoll: int) -> None:
+        """After the sockets' hooks: what those have seen is not judged a second time.
+
+        Raises:
+            BpfError: the kernel refuses, and in block mode the second line is needed.
+        """
+        directory = self._plan.run_dir / "bpf"
+        opened.map(pins.REFUSALS).pin(directory / pins.REFUSALS)
+        self._uplinks = Uplinks(
+            opened.map("devices"), lambda index: tc.attach(opened, _DEPARTURE, index), directory
+        )
+        try:
+            self._uplinks.start()
+        except BpfError as error:
+            if self._judges_uplinks and self._plan.policy.mode is Mode.BLOCK:
+                raise
+            self._uncovered = (*self._uncovered, f"{UNCOVERED_NOTE} ({error.what}).")
+        self._uplinks.wake(epoll)
+
+    @property
+    def _judges_uplinks(self) -> bool:
+        """For one command others' packets are none of our business."""
+        return self._plan.uplinks and self._plan.scope == "machine"
 
     # -- events -------------------------------------------------------------------------
 
     def _on_record(self, address: int, size: int) -> None:
-        event = self._decoder.decode(address, size)
+        try:
+            event = self._decoder.decode(address, size)
+        except ValueError:  # the next record matters, too
+            self._events.append(Loss(_now_ns(), "records", 1))
+            return
         self._events.append(event)
         if isinstance(event, Exec) and event.ppid == self._plan.worker_pid != 0:
             label = step_label(proc.environ(event.pid), [os.fsencode(a) for a in event.argv])
@@ -178,6 +254,7 @@ class KernelSensor:
 
     def _started(self) -> Started:
         plan = self._plan
+        notes = (*NOTES, COMMAND_NOTE if plan.scope == "command" else OLDER_NOTE)
         return Started(
             ts_ns=_now_ns(),
             wall_s=time.time(),
@@ -187,7 +264,7 @@ class KernelSensor:
             policy_digest=plan.policy.digest,
             secrets=tuple(secret.name for secret in plan.secrets),
             worker_pid=plan.worker_pid,
-            notes=(*NOTES, COMMAND_NOTE) if plan.scope == "command" else NOTES,
+            notes=(*notes, *self._uncovered),
         )
 
     def _running(self) -> Iterator[Event]:
@@ -222,8 +299,10 @@ class KernelSensor:
                 self._events.append(Loss(_now_ns(), kind.name.lower(), total - before))
 
 
-def load(policy: Policy, tables: Tables, needles: NeedleTable) -> Object:
+def load(policy: Policy, tables: Tables, needles: NeedleTable, *, uplinks: bool = False) -> Object:
     """Load the programs with the helpers that this kernel should have, then without the newest.
+
+    ``uplinks``: judge what leaves over an interface, whoever sent it.
 
     Raises:
         BpfError: the kernel refuses them.
@@ -232,7 +311,7 @@ def load(policy: Policy, tables: Tables, needles: NeedleTable) -> Object:
     for signal in wishes:
         opened = Object(library(), object_path())
         try:
-            fill.configure(opened, policy, tables, needles, signal=signal)
+            fill.configure(opened, policy, tables, needles, signal=signal, uplinks=uplinks)
             opened.load()
         except BpfError:
             opened.close()
@@ -280,4 +359,4 @@ def _now_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-__all__ = ["COMMAND_NOTE", "NOTES", "KernelSensor", "load", "object_path"]
+__all__ = ["COMMAND_NOTE", "NOTES", "OLDER_NOTE", "KernelSensor", "load", "object_path"]

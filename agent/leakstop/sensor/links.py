@@ -7,6 +7,10 @@ which need not be ours.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -20,6 +24,9 @@ _RTM_NEWLINK, _RTM_GETLINK = 16, 18
 _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO = 3, 10, 18
 _IFLA_INFO_KIND = 1
 _NLA_TYPE_MASK = 0x3FFF
+
+ETHERNET, LOOPBACK = 1, 772
+"""``ifi_type``: ARPHRD_ETHER and ARPHRD_LOOPBACK of <linux/if_arp.h>."""
 
 _MESSAGE = struct.Struct("=IHHII")
 _INTERFACE = struct.Struct("=BxHiII")
@@ -37,6 +44,8 @@ class Interface:
     """``bridge``, ``veth``, ``vlan``, …; empty for hardware and loopback."""
     master: int
     """Index of the bridge or bond that it is a port of; 0 without one."""
+    link_type: int = ETHERNET
+    """What stands in front of the IP header (``ARPHRD_…``)."""
 
 
 def read_interfaces() -> tuple[Interface, ...]:
@@ -57,7 +66,7 @@ def _answers(netlink: socket.socket) -> Iterator[Interface]:
         for kind, body in messages(netlink.recv(1 << 16)):
             if kind in (_NLMSG_DONE, _NLMSG_ERROR):
                 return
-            if kind == _RTM_NEWLINK:
+            if kind == _RTM_NEWLINK and len(body) >= _INTERFACE.size:
                 yield interface(body)
 
 
@@ -71,7 +80,7 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def interface(body: bytes) -> Interface:
     """Read the body of an ``RTM_NEWLINK`` message."""
-    _, _, index, _, _ = _INTERFACE.unpack_from(body)
+    _, link_type, index, _, _ = _INTERFACE.unpack_from(body)
     found = _attributes(body[_INTERFACE.size :])
     info = _attributes(found.get(_IFLA_LINKINFO, b""))
     return Interface(
@@ -79,7 +88,39 @@ def interface(body: bytes) -> Interface:
         name=_text(found.get(_IFLA_IFNAME, b"")),
         kind=_text(info.get(_IFLA_INFO_KIND, b"")),
         master=int.from_bytes(found.get(_IFLA_MASTER, b""), "little"),
+        link_type=link_type,
     )
+
+
+class Changes:
+    """Tells that something of the network has changed; what it was has to be read anew."""
+
+    def __init__(self, groups: int) -> None:
+        """``groups``: bits of ``RTMGRP_…`` of <linux/rtnetlink.h>."""
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
+        self._netlink.bind((0, groups))
+
+    def wake(self, epoll: int) -> None:
+        """Let the epoll instance ``epoll`` wake up for changes too."""
+        with contextlib.closing(select.epoll.fromfd(os.dup(epoll))) as joined:
+            joined.register(self._netlink, select.EPOLLIN)
+
+    def any(self) -> bool:
+        """Take what waits, and say whether there was anything."""
+        changed = False
+        while True:
+            try:
+                self._netlink.recv(1 << 16)
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # so much has changed that some was dropped
+                    raise
+            changed = True
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._netlink.close()
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:
@@ -99,4 +140,12 @@ def _text(data: bytes) -> str:
     return data.rstrip(b"\0").decode("utf-8", "replace")
 
 
-__all__ = ["Interface", "interface", "messages", "read_interfaces"]
+__all__ = [
+    "ETHERNET",
+    "LOOPBACK",
+    "Changes",
+    "Interface",
+    "interface",
+    "messages",
+    "read_interfaces",
+]

@@ -8,17 +8,13 @@ address of the world to be one of this machine.
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import select
-import socket
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 from typing import Protocol
 
 from leakstop.bpf.fill import mapped
 from leakstop.policy.rules import IPNetwork
+from leakstop.sensor.links import Changes
 
 # <linux/rtnetlink.h>: links, IPv4 addresses, IPv6 addresses
 _GROUPS = 0x1 | 0x10 | 0x100
@@ -49,35 +45,20 @@ class Neighbours:
         self._known = frozenset(known)
         self._read = read
         self._listed: frozenset[IPNetwork] = frozenset()
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
-        self._netlink.bind((0, _GROUPS))
+        self._changes = Changes(_GROUPS)
 
     def wake(self, epoll: int) -> None:
         """Let the epoll instance ``epoll`` wake up for changes too."""
-        with contextlib.closing(select.epoll.fromfd(os.dup(epoll))) as joined:
-            joined.register(self._netlink, select.EPOLLIN)
+        self._changes.wake(epoll)
 
     def follow(self) -> None:
         """Look again if anything has changed."""
-        if self._has_changed():
+        if self._changes.any():
             self._refresh()
 
     def close(self) -> None:
         """Stop listening."""
-        self._netlink.close()
-
-    def _has_changed(self) -> bool:
-        """Take what waits; what it says does not matter, the networks are read anew."""
-        changed = False
-        while True:
-            try:
-                self._netlink.recv(1 << 16)
-            except BlockingIOError:
-                return changed
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:  # so much has changed that some was dropped
-                    raise
-            changed = True
+        self._changes.close()
 
     def _refresh(self) -> None:
         found = frozenset(filter(_is_private, self._read())) - self._known

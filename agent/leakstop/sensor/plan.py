@@ -31,6 +31,8 @@ class GuardPlan:
     """Addresses whose DNS answers are believed."""
     local: tuple[IPNetwork, ...] = ()
     """Networks of this machine: not egress."""
+    uplinks: bool = False
+    """Put programs on the network interfaces of this process's namespace."""
     worker_pid: int = 0
     """The runner's worker, whose direct children are steps; 0 without one."""
     root_pid: int = 0

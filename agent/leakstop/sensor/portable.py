@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from leakstop.bpf.sockdiag import SockDiag
 from leakstop.model.event import (
     Event,
     Exec,
@@ -35,7 +36,6 @@ from leakstop.sensor.assess import Assessor, now_ns
 from leakstop.sensor.connections import Connection, Connections, read_connections
 from leakstop.sensor.heard import Answered, Asked, Message, Opened
 from leakstop.sensor.plan import GuardPlan
-from leakstop.sensor.sockdiag import SockDiag
 from leakstop.sensor.steps import step_label
 from leakstop.sensor.timer import Timer
 from leakstop.sensor.wire import Wire, open_wire

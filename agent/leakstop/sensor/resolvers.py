@@ -11,8 +11,10 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 RESOLVED_CONF = Path("/run/systemd/resolve/resolv.conf")
 """systemd-resolved's list of the servers behind its stub."""
 
-_STUBS = frozenset({"127.0.0.53", "127.0.0.54", "127.0.0.11"})
-"""systemd-resolved's two stubs (systemd-resolved.service(8)) and Docker's embedded resolver."""
+_RESOLVED = ("127.0.0.53", "127.0.0.54")
+"""systemd-resolved's two stubs (systemd-resolved.service(8))."""
+_STUBS = frozenset({*_RESOLVED, "127.0.0.11"})
+"""Those, and Docker's embedded resolver."""
 _LIMIT = 3
 """MAXNS in <resolv.h>: glibc does not look at more, so neither is a fourth believed."""
 _RESOLVECTL = (Path("/usr/bin/resolvectl"), Path("/bin/resolvectl"))
@@ -25,12 +27,14 @@ def trusted(resolv_conf: str, resolved_conf: str = "") -> tuple[str, ...]:
     Args:
         resolv_conf: text of ``/etc/resolv.conf``.
         resolved_conf: text of systemd-resolved's own list. It counts only when a stub is in
-            use: the stub's answers come from there.
+            use: the stub's answers come from there. Where it runs, both its stubs do, and
+            either asks for any name on the job's behalf.
     """
     # No server at all means the local one (resolv.conf(5)).
     servers = _nameservers(resolv_conf)[:_LIMIT] or ("127.0.0.1",)
     behind = _nameservers(resolved_conf) if _STUBS.intersection(servers) else ()
-    return tuple(dict.fromkeys((*servers, *behind)))
+    stubs = _RESOLVED if resolved_conf or set(_RESOLVED).intersection(servers) else ()
+    return tuple(dict.fromkeys((*servers, *behind, *stubs)))
 
 
 def read_trusted(resolv: Path = RESOLV_CONF, resolved: Path = RESOLVED_CONF) -> tuple[str, ...]:

@@ -43,9 +43,10 @@ def test_a_broken_pypirc_is_none(tmp_path):
     assert config.pypirc(tmp_path / "absent") == config.Pypirc()
 
 
-def test_a_broken_uv_configuration_is_a_note(tmp_path):
+@pytest.mark.parametrize("text", ["= no toml", "index-url = 1", "pip = 1", "index = [1]"])
+def test_a_broken_uv_configuration_is_a_note(tmp_path, text):
     (tmp_path / "uv").mkdir()
-    (tmp_path / "uv" / "uv.toml").write_text("= no toml")
+    (tmp_path / "uv" / "uv.toml").write_text(text)
     notes: list[str] = []
     config.uv_settings({"XDG_CONFIG_HOME": str(tmp_path)}, tmp_path, notes)
     assert len(notes) == 1 and notes[0].startswith("uv's configuration file")
@@ -58,6 +59,7 @@ def test_a_broken_uv_configuration_is_a_note(tmp_path):
         ("mirror://a.test/list", ["http://a.test/list"], 1),
         ("mirror+https://a.test/list", ["https://a.test/list"], 1),
         ("mirror+file:/absent", [], 1),
+        ("mirror+file:/a\0b", [], 1),
         ("cdrom:[disc]/", [], 0),
         ("tor+http://a.test/", [], 1),
         ("", [], 0),

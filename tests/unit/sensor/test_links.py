@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from leakstop.sensor import links
-from leakstop.sensor.links import Interface
+from leakstop.sensor.links import LOOPBACK, Interface
 
 NEWLINK = 16
 
@@ -57,5 +58,16 @@ def test_what_is_cut_short_does_not_loop() -> None:
     assert links.interface(body(1, bytes(64))) == Interface(1, "", "", 0)
 
 
+def test_an_interface_without_a_whole_head_is_left_out() -> None:
+    class Short:
+        """A kernel that says too little."""
+
+        def recv(self, size: int) -> bytes:
+            return (message(NEWLINK, bytes(4)) + message(3, b""))[:size]
+
+    netlink: Any = Short()
+    assert list(links._answers(netlink)) == []
+
+
 def test_this_machine_has_loopback() -> None:
-    assert Interface(1, "lo", "", 0) in links.read_interfaces()
+    assert Interface(1, "lo", "", 0, LOOPBACK) in links.read_interfaces()

@@ -480,6 +480,22 @@ def test_an_answer_teaches_once(world, watch):
     assert [event.addresses for event in watching.look(Answer)] == [(HOME_IP,)]
 
 
+def test_of_many_names_of_an_address_the_latest_count(world, watch):
+    watching = watch()
+    watching.look()
+    world.runs(10, "curl")
+    for name in ("home.test", *(f"n{number}.test" for number in range(63)), "home.test"):
+        world.asks(name)
+        world.learns(name, OTHER_IP)
+    world.connects(10, OTHER_IP)
+    assert watching.look()[-1].reason is Reason.ALLOW_RULE
+    for number in range(64):
+        world.asks(f"more{number}.test")
+        world.learns(f"more{number}.test", OTHER_IP)
+    world.connects(10, OTHER_IP, local_port=40001)
+    assert watching.look()[-1].reason is Reason.NOT_NAMED
+
+
 def test_the_asker_is_who_holds_the_socket(world, watch):
     watching = watch()
     watching.look()

@@ -9,6 +9,8 @@ from leakstop.sensor import resolvers
 from leakstop.sensor.resolvers import read_trusted, trusted
 
 BEHIND = "nameserver 192.0.2.53\nnameserver 2001:db8::53%eth0\n"
+SERVERS = ("192.0.2.53", "2001:db8::53")
+STUBS = ("127.0.0.53", "127.0.0.54")
 ODD_LINES = """\
 # nameserver 192.0.2.9
 ; nameserver 192.0.2.9
@@ -23,12 +25,13 @@ options edns0
     ("resolv", "resolved", "expected"),
     [
         ("nameserver 192.0.2.1\n", "", ("192.0.2.1",)),
-        # A list that systemd-resolved keeps says nothing where its stub is not used.
-        ("nameserver 192.0.2.1\n", BEHIND, ("192.0.2.1",)),
-        ("nameserver 127.0.0.53\n", BEHIND, ("127.0.0.53", "192.0.2.53", "2001:db8::53")),
-        ("nameserver 127.0.0.11\n", BEHIND, ("127.0.0.11", "192.0.2.53", "2001:db8::53")),
+        # systemd-resolved's list says nothing where its stub is not used; but that can be asked.
+        ("nameserver 192.0.2.1\n", BEHIND, ("192.0.2.1", *STUBS)),
+        ("nameserver 127.0.0.53\n", BEHIND, ("127.0.0.53", *SERVERS, "127.0.0.54")),
+        ("nameserver 127.0.0.54\n", "", ("127.0.0.54", "127.0.0.53")),
+        ("nameserver 127.0.0.11\n", BEHIND, ("127.0.0.11", *SERVERS, *STUBS)),
         ("nameserver 127.0.0.11\n", "", ("127.0.0.11",)),
-        ("", BEHIND, ("127.0.0.1",)),
+        ("", BEHIND, ("127.0.0.1", *STUBS)),
         ("nameserver ::ffff:192.0.2.7\n", "", ("192.0.2.7",)),
         (
             ODD_LINES,
@@ -49,7 +52,7 @@ def test_trusted(resolv, resolved, expected):
 
 def test_read_trusted_takes_absent_files_as_empty(tmp_path):
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.53\n")
-    assert read_trusted(tmp_path / "resolv.conf", tmp_path / "absent") == ("127.0.0.53",)
+    assert read_trusted(tmp_path / "resolv.conf", tmp_path / "absent") == STUBS
     assert read_trusted(tmp_path / "absent", tmp_path / "absent") == ("127.0.0.1",)
 
 
