@@ -12,10 +12,22 @@ import re
 from ipaddress import ip_address
 
 from leakstop.detect.detector import Context
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Stream, Transport
+from leakstop.policy.match import ACCEPTS
+from leakstop.policy.rules import Protocol
+
+PING = (
+    "A ping works without a raw socket where everybody may ping (sysctl "
+    "net.ipv4.ping_group_range); a rule for icmp:// and its host then allows it."
+)
+"""What to say to those who wanted to ping."""
 
 _DEFAULT_PORT = 443
 """What a destination without a port means: TCP 443."""
+_SPOKEN = {443: Protocol.TLS, 80: Protocol.HTTP}
+"""What a destination without a scheme asks for on its port; on all others anything."""
+_SCHEMES = {Stream.TLS: "https", Stream.HTTP: "http"}
+"""What asks for it on any port."""
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_-]*(?::[A-Za-z0-9./_-]+)*")
 """Text that YAML reads as itself wherever it stands."""
@@ -28,14 +40,25 @@ def destination_rule(flow: Flow, place: str) -> str:
         return ""
     host = f"[{place}]" if ":" in place else place
     if flow.transport is Transport.TCP:
+        scheme = "" if address else _scheme(flow)
         # A name of one label needs its port: a bare word is a preset.
-        bare = flow.port == _DEFAULT_PORT and ("." in place or address)
-        return place if bare else f"{host}:{flow.port}"
+        bare = flow.port == _DEFAULT_PORT and ("." in place or address) and not scheme
+        return place if bare else f"{scheme}{host}:{flow.port}"
     if flow.transport is Transport.UDP:
         return f"udp://{host}:{flow.port}"
     if flow.transport is Transport.DNS:
         return place if "." in place else f"dns://{place}"
     return f"icmp://{host}" if flow.transport is Transport.ICMP else ""
+
+
+def _scheme(flow: Flow) -> str:
+    """The scheme that a rule for a name needs, so that it accepts what the stream shows."""
+    if flow.stream is Stream.UNSEEN:
+        return ""
+    protocol = _SPOKEN.get(flow.port, Protocol.STREAM)
+    if protocol in ACCEPTS[flow.stream] and (flow.shown or protocol is Protocol.STREAM):
+        return ""
+    return f"{_SCHEMES.get(flow.stream, 'tcp') if flow.shown else 'tcp'}://"
 
 
 def home_line(secret: str, context: Context) -> str:
@@ -71,4 +94,4 @@ def _is_address(place: str) -> bool:
     return True
 
 
-__all__ = ["destination_rule", "home_line", "rotate"]
+__all__ = ["PING", "destination_rule", "home_line", "rotate"]

@@ -2,8 +2,8 @@
 """A program was refused a destination.
 
 Why: in block mode this is what the policy is for, and the reason why a build just broke.
-Sees: connections and lookups that a ``deny`` rule names, in both modes; in block mode also
-those that nothing names and those that could not be read.
+Sees: connections, streams and lookups that a ``deny`` rule names, in both modes; in block mode
+also those that nothing names, that do not show who they are, and that could not be read.
 Quiet when: never silent, but a note that fails nothing if a rule says ``quiet``, or if a
 service of the machine wanted what nobody named.
 """
@@ -12,17 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from leakstop.detect.advice import destination_rule
-from leakstop.detect.detector import Attempt, Context, Detector, DetectorMeta, Sighting
-from leakstop.model.event import Connect, Question
+from leakstop.detect.advice import PING, destination_rule
+from leakstop.detect.detector import ATTEMPTS, Attempt, Context, Detector, DetectorMeta, Sighting
+from leakstop.detect.identity import shows
+from leakstop.model.event import Connect, Question, StreamSeen
 from leakstop.model.finding import Finding, Severity
+from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Reason
+from leakstop.policy.budgets import budgets
 
 META = DetectorMeta(
     id="denied-flow",
     title="A destination was denied",
     severity=Severity.HIGH,
-    needs=(Connect, Question),
+    needs=ATTEMPTS,
     incident="Codecov, April 2021: an upload to a bare address that no build needs",
     since="0.1.0",
 )
@@ -48,20 +51,50 @@ class DeniedFlow(Detector[Attempt]):
             secret="",
             encoding="",
             step="",
-            action_taken=_done(event),
+            action_taken=_done(event, context) + _relayed(context),
             what_to_do=_advice(event, context),
             ts_ns=event.ts_ns,
             count=context.tries,
             rule=f"{rule.text} ({rule.place()})" if rule is not None else "",
             failing=not harmless,
         )
-        yield Sighting((context.destination, context.process.exe, event.reason), finding)
+        # A budget is spent by many names, each made up: they are one cause, that of its rule.
+        spent = event.reason is Reason.BUDGET and rule is not None
+        place = rule.text if spent and rule else context.destination
+        yield Sighting((place, context.process.exe, event.reason, context.flow.stream), finding)
 
 
-def _done(event: Attempt) -> str:
+_DENIED = {
+    "socket": "Refused as the program asked for it: nothing was sent.",
+    "accept": "An answer to a connection that came in was denied: nothing was sent back.",
+    "older": "A connection from before the guard was denied: nothing more was sent.",
+    "link": (
+        "A packet that went past the sockets (packet socket, forwarded, tunnel) was dropped "
+        "on its way out of the machine."
+    ),
+}
+"""By ``Connect.via``, what is no connection of its own."""
+
+_CUT = {Stream.HTTP: "this request", Stream.OTHER: "anything more"}
+_DATA = "its first byte of data"
+"""What a stream of this kind had not sent yet: one of HTTP may have had requests before."""
+
+
+def _done(event: Attempt, context: Context) -> str:
     if isinstance(event, Question):
         return "The name was not looked up, and nothing was sent."
-    return "Denied before the first byte: nothing was sent."
+    if isinstance(event, StreamSeen):
+        over = f" to {context.over}" if context.over else ""
+        return f"The connection{over} was cut before {_CUT.get(event.stream, _DATA)} was sent."
+    return _DENIED.get(event.via, "Denied before the first byte: nothing was sent.")
+
+
+def _relayed(context: Context) -> str:
+    client = context.relayed_for
+    if client is None:
+        return ""
+    who = f"{client.command} (pid {client.pid})"
+    return f" It may have been sent for {who}, which was connected to this program."
 
 
 def _advice(event: Attempt, context: Context) -> str:
@@ -72,24 +105,71 @@ def _advice(event: Attempt, context: Context) -> str:
             "Nothing for the job: a service of this machine wanted it, which ran before the guard "
             "and belongs to no step. If it matters, allow it."
         )
+    if isinstance(event, Connect) and event.via == "socket":
+        return _unjudgeable(event)
     if event.reason is Reason.UNPARSABLE:
         return (
             "It could not be read, so it could not be judged. Look at what this program sends; "
             "no rule can allow it."
+        )
+    if event.reason is Reason.PROTOCOL and isinstance(event, Question):
+        return (
+            f"Ordinary programs do not ask for records of type {event.qtype}, and no rule allows "
+            "them. Find out why this one does."
+        )
+    if event.reason is Reason.RESOLVER:
+        return (
+            "It answered in the name of the machine's resolver, which only the resolver may. If it "
+            "is one of the job's own, name its address in the policy (`udp://ADDRESS:53`); if not, "
+            "treat it as an attack."
         )
     if event.reason is Reason.DENY_RULE:
         return (
             "A deny rule names this destination. If the job needs it, narrow that rule; "
             "if not, find out why this program wants it."
         )
+    if event.reason is Reason.BUDGET:
+        return _budget(context)
     rule = destination_rule(context.flow, context.place)
     if not rule:
         return "Find out why this program wants it; a policy has no word that would allow it."
     sources = context.policy.sources
-    where = f" in {sources[0]}" if sources else ""
+    add = f"add under `allow:`{f' in {sources[0]}' if sources else ''}: `{_item(rule)}`"
+    unless = "If you do not expect it, treat it as an attack until shown otherwise."
+    if event.reason is not Reason.IDENTITY:
+        return f"If the job needs it, {add}. {unless}"
+    but = f"A rule names this place, but {shows(context.flow.stream, context.flow.shown)}."
+    trust = "must be trusted by its address alone" if rule.startswith("tcp:") else "speaks this"
+    return f"{but} If this client {trust}, {add}. {unless}"
+
+
+def _unjudgeable(event: Connect) -> str:
+    """For a socket, or an option of one, behind which no later hook could judge."""
+    if event.reason is Reason.UNPARSABLE:
+        return (
+            "Source routing, extension headers, sources of somebody else's, an early end of hops "
+            "and rings of packet sockets lead packets around the guard, so no rule allows these "
+            "options. Ordinary programs work without them: find out why this one does not."
+        )
+    ping = f"{PING} " if event.transport is Transport.ICMP else ""
     return (
-        f"If the job needs it, add under `allow:`{where}: `{_item(rule)}`. "
+        f"What is sent through it could not be judged, so no rule allows it. {ping}"
         "If you do not expect it, treat it as an attack until shown otherwise."
+    )
+
+
+def _budget(context: Context) -> str:
+    ref = context.rule
+    places = [rule.place for rule in context.policy.rules if rule.ref == ref]
+    limits = [each for each in budgets(context.policy.rules) if each.place in places]
+    wildcard = f"`{ref.text}`" if ref is not None else "this wildcard"
+    most = "its rule allows"
+    if limits:
+        most = f"{limits[0].names:,} names, or {limits[0].bytes:,} bytes of names,"
+    return (
+        f"More than {most} were asked for below {wildcard}: names that are made up can carry "
+        "data out. If the job needs as many, raise `names:` on that rule; if not, find out why "
+        "this program asks for them."
     )
 
 

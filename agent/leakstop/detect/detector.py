@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, Union
 
-from leakstop.model.event import Connect, Event, Question
+from leakstop.model.event import Connect, Event, Question, StreamSeen
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.flow import Flow, Transport
 from leakstop.model.process import UNKNOWN, ProcessView
@@ -22,8 +22,9 @@ from leakstop.model.report import SecretView
 from leakstop.model.verdict import Mode, RuleRef
 from leakstop.policy.rules import Policy
 
-Attempt = Union[Connect, Question]
+Attempt = Union[Connect, Question, StreamSeen]
 """An event that tries to reach something."""
+ATTEMPTS = (Connect, Question, StreamSeen)
 
 _NOWHERE = Flow(Transport.OTHER)
 
@@ -66,6 +67,10 @@ class Context:
     """The name that was asked for or led there, else the bare address."""
     destination: str = ""
     """``place`` with its port, if it has one."""
+    over: str = ""
+    """The destination of the connection, where its stream asks for another one than that."""
+    relayed_for: ProcessView | None = None
+    """Who may have sent this through ``process``."""
     rule: RuleRef | None = None
     """The rule that decided."""
     quiet: bool = False
@@ -112,4 +117,4 @@ class Once:
         return True
 
 
-__all__ = ["Attempt", "Context", "Detector", "DetectorMeta", "Once", "Sighting"]
+__all__ = ["ATTEMPTS", "Attempt", "Context", "Detector", "DetectorMeta", "Once", "Sighting"]

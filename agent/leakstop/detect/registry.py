@@ -8,6 +8,7 @@ from typing import Any
 from leakstop.detect.coverage_lost import CoverageLost
 from leakstop.detect.denied_flow import DeniedFlow
 from leakstop.detect.detector import Detector
+from leakstop.detect.refused_answer import RefusedAnswer
 from leakstop.detect.secret_in_argv import SecretInArgv
 from leakstop.detect.secret_in_dns import SecretInDns
 from leakstop.detect.secret_unplaced import SecretUnplaced
@@ -17,5 +18,6 @@ DETECTORS: tuple[type[Detector[Any]], ...] = (
     SecretInDns,
     SecretUnplaced,
     DeniedFlow,
+    RefusedAnswer,
     CoverageLost,
 )

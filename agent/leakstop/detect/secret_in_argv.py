@@ -11,9 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from leakstop.detect.advice import home_line, rotate
-from leakstop.detect.detector import Attempt, Context, Detector, DetectorMeta, Once, Sighting
+from leakstop.detect.detector import (
+    ATTEMPTS,
+    Attempt,
+    Context,
+    Detector,
+    DetectorMeta,
+    Once,
+    Sighting,
+)
 from leakstop.detect.leak import LEAKS, leak_finding, strays
-from leakstop.model.event import Connect, Question
+from leakstop.model.event import Question
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Carriage
 
@@ -21,7 +29,7 @@ META = DetectorMeta(
     id="secret-in-argv",
     title="A secret on a command line was on its way out",
     severity=Severity.CRITICAL,
-    needs=(Connect, Question),
+    needs=ATTEMPTS,
     incident="GhostAction, September 2025 and 2026; Codecov, April 2021",
     since="0.1.0",
 )

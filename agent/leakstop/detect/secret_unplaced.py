@@ -12,9 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from leakstop.detect.advice import home_line, rotate
-from leakstop.detect.detector import Attempt, Context, Detector, DetectorMeta, Once, Sighting
+from leakstop.detect.detector import (
+    ATTEMPTS,
+    Attempt,
+    Context,
+    Detector,
+    DetectorMeta,
+    Once,
+    Sighting,
+)
 from leakstop.detect.leak import UNPLACED, leak_finding, strays
-from leakstop.model.event import Connect, Question
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Carriage
 
@@ -22,7 +29,7 @@ META = DetectorMeta(
     id="secret-unplaced",
     title="A secret without a home was taken along",
     severity=Severity.MEDIUM,
-    needs=(Connect, Question),
+    needs=ATTEMPTS,
     incident="GhostAction, September 2025: it took whatever secret a workflow named",
     since="0.1.0",
 )

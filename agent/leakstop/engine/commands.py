@@ -18,6 +18,16 @@ class Kill:
     """For the log; holds no secret."""
 
 
-Command = Union[Kill]
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """End a connection of which the kernel lets nothing pass any more, so that nobody waits."""
 
-__all__ = ["Command", "Kill"]
+    cookie: int
+    """The socket's; the kernel gives none twice."""
+    pid: int
+    """Who uses it, and so in which network namespace to look first."""
+
+
+Command = Union[Kill, Cut]
+
+__all__ = ["Command", "Cut", "Kill"]

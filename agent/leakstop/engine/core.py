@@ -11,20 +11,24 @@ from collections.abc import Sequence
 
 from leakstop import __version__
 from leakstop.detect.coverage_lost import agent_died as died_finding
-from leakstop.detect.detector import Attempt, Context
+from leakstop.detect.detector import ATTEMPTS, Attempt, Context
 from leakstop.detect.leak import MASK
 from leakstop.detect.registry import DETECTORS
-from leakstop.engine.commands import Command, Kill
+from leakstop.engine.aim import Aim, aim_of
+from leakstop.engine.commands import Command, Cut, Kill
 from leakstop.engine.coverage import CoverageLog
 from leakstop.engine.findings import Findings, worst_first
 from leakstop.engine.flows import Flows
 from leakstop.engine.judge import Judge, Opinion, comparable
 from leakstop.engine.lineage import Lineage, Step
 from leakstop.engine.names import Names
+from leakstop.engine.relays import Relays
+from leakstop.engine.streams import Streams
 from leakstop.engine.verdict import exit_code
 from leakstop.errors import ExitCode
 from leakstop.model.event import (
     Answer,
+    Bound,
     Connect,
     Event,
     Exec,
@@ -34,8 +38,9 @@ from leakstop.model.event import (
     Question,
     Started,
     StepSeen,
+    StreamSeen,
 )
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.report import FlowRecord, Job, PolicyView, Report, SecretView
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 from leakstop.policy.canonical import to_document
@@ -43,6 +48,8 @@ from leakstop.policy.rules import IPNetwork, Policy
 
 _NO_JOB = Job()
 _NO_STEP = Step()
+_UNNAMED = frozenset({Reason.NOT_NAMED, Reason.IDENTITY})
+"""Why the mode denies: nobody asked for the place, or for it as it shows itself."""
 
 
 class Engine:
@@ -65,8 +72,10 @@ class Engine:
         self._coverage = CoverageLog()
         self._lineage = Lineage()
         self._names = Names()
+        self._relays = Relays(self._lineage)
         self._judge = Judge(policy, local)
         self._flows = Flows()
+        self._streams = Streams(self._flows)
         self._findings = Findings(detector() for detector in DETECTORS)
         self._ours = True
         self._contradicted = False
@@ -80,7 +89,7 @@ class Engine:
     def feed(self, event: Event) -> list[Command]:
         """Take in one event; return what has to be done at once."""
         self._coverage.see(event)
-        if isinstance(event, (Connect, Question)):
+        if isinstance(event, ATTEMPTS):
             return self._attempt(event)
         self._follow(event)
         if self._findings.wanted(type(event)):
@@ -142,6 +151,8 @@ class Engine:
             self._lineage.seen(event)
         elif isinstance(event, StepSeen):
             self._lineage.step_began(event)
+        elif isinstance(event, Bound):
+            self._relays.bound(event)
         elif isinstance(event, Started):
             self._begin(event)
 
@@ -157,43 +168,52 @@ class Engine:
     def _attempt(self, event: Attempt) -> list[Command]:
         """Explain, count and show an attempt to reach something; stop a leak under way."""
         new = self._names.asked(event) if isinstance(event, Question) else True
-        flow, place = self._flow(event)
-        opinion = self._judge.explain(flow)
+        aim = aim_of(event, self._names)
+        opinion = self._judge.explain(aim.flow)
         agreed = opinion.policy is event.policy
         if not agreed:
-            self._note_contradiction(event, flow, opinion)
+            self._note_contradiction(event, aim, opinion)
+        # A budget is the rule's own: the reference allows each name and cannot count them.
+        ruled = agreed or event.reason is Reason.BUDGET
+        local = event.reason is Reason.LOCAL
         record = FlowRecord(
-            host="" if place == flow.ip else place,
-            ip=flow.ip,
-            port=flow.port,
-            protocol=flow.transport,
+            host=aim.host,
+            ip=aim.ip,
+            port=aim.flow.port,
+            protocol=aim.flow.transport,
             process=self._lineage.view(event.pid),
             step="",
             policy_verdict=event.policy,
             applied=event.applied,
             reason=event.reason,
-            rule=opinion.rule if agreed else None,
+            rule=opinion.rule if ruled else None,
             count=int(new),
             first_ns=event.ts_ns,
             quiet=agreed and opinion.quiet,
-            service=event.reason is Reason.NOT_NAMED and self._lineage.is_service(event.pid),
+            service=_is_unnamed(event) and self._lineage.is_service(event.pid),
             secrets=_noted(event),
             sink=opinion.sink,
+            origin=aim.origin,
+            what=aim.what,
+            stream=aim.flow.stream,
+            shown=aim.flow.shown,
+            over=aim.over,
+            relayed_for=None if local else self._relays.client_of(event.pid),
         )
         step = self._lineage.step_of(event.pid)
-        self._findings.show(event, self._context(event, record, flow), step)
-        # What a rule allows is only asked for on the way to a connection, which says it all.
-        if isinstance(event, Connect) or Action.DENY in (event.policy, event.applied):
-            self._flows.add(record, step)
+        self._findings.show(event, self._context(event, record, aim.flow), step)
+        self._count(event, record, step)
         return self._commands(event, record.destination)
 
-    def _flow(self, event: Attempt) -> tuple[Flow, str]:
-        """The attempt as the policy judges it, and the place to show for it."""
-        if isinstance(event, Question):
-            return Flow(Transport.DNS, names=(event.name,)), event.name
-        names = self._names.of(event.ip)
-        place = self._names.host_for(event.ip, event.pid) or event.ip
-        return Flow(event.transport, event.port, event.ip, names), place
+    def _count(self, event: Attempt, record: FlowRecord, step: Step) -> None:
+        if isinstance(event, StreamSeen):
+            self._streams.showed(event, record, step)
+        elif isinstance(event, Connect):
+            self._relays.connected(event)
+            self._streams.connected(event, record, step)
+        # What a rule allows is only asked for on the way to a connection, which says it all.
+        elif Action.DENY in (event.policy, event.applied):
+            self._flows.add(record, step)
 
     def _context(self, event: Attempt, record: FlowRecord, flow: Flow) -> Context:
         return Context(
@@ -205,6 +225,8 @@ class Engine:
             flow=flow,
             place=record.host or record.ip,
             destination=record.destination,
+            over=record.over,
+            relayed_for=record.relayed_for,
             rule=record.rule,
             quiet=record.quiet,
             service=record.service,
@@ -215,22 +237,28 @@ class Engine:
         """What to do at once. The portable sensor only watches, so nothing there."""
         started = self._coverage.started
         watching = started is not None and started.sensor == "portable"
-        # 0 is a process that nobody knows, and 1 is never the one that leaks.
-        if event.carriage is not Carriage.KILL or event.killed or watching or event.pid <= 1:
+        if watching:
             return []
-        secrets = ", ".join(dict.fromkeys(hit.secret for hit in event.hits))
-        why = f"on the way to {destination} with {secrets or 'a secret'}"
-        return [Kill(event.pid, self._lineage.start_of(event.pid), why)]
+        commands: list[Command] = []
+        # 0 is a process that nobody knows, and 1 is never the one that leaks.
+        if event.carriage is Carriage.KILL and not event.killed and event.pid > 1:
+            secrets = ", ".join(dict.fromkeys(hit.secret for hit in event.hits))
+            why = f"on the way to {destination} with {secrets or 'a secret'}"
+            commands.append(Kill(event.pid, self._lineage.start_of(event.pid), why))
+        if event.cookie and event.applied is Action.DENY:
+            commands.append(Cut(event.cookie, event.pid))
+        return commands
 
-    def _note_contradiction(self, event: Attempt, flow: Flow, opinion: Opinion) -> None:
+    def _note_contradiction(self, event: Attempt, aim: Aim, opinion: Opinion) -> None:
         """Say that kernel and reference disagree, unless what they know may differ."""
-        if self._contradicted or not comparable(event.reason):
+        if self._contradicted or aim.tunnelled or not comparable(event.reason):
             return
         if not (self._ours and self._coverage.whole):
             return
-        if any(MASK in name for name in flow.names):
+        flow = aim.flow
+        if any(MASK in name for name in (*flow.names, flow.shown)):
             return  # the kernel saw another name
-        if isinstance(event, Connect) and not self._names.fresh(event.ip, event.ts_ns):
+        if not (isinstance(event, Question) or self._names.fresh(event.ip, event.ts_ns)):
             return  # the kernel forgets a name when its answer has expired
         self._contradicted = True
         self._coverage.note(
@@ -260,6 +288,11 @@ class Engine:
         return PolicyView(policy.digest, policy.sources, to_document(policy))
 
 
+def _is_unnamed(event: Attempt) -> bool:
+    """Whether the mode decides, and not the policy: no rule can name a raw socket."""
+    return event.reason in _UNNAMED or (isinstance(event, Connect) and event.via == "socket")
+
+
 def _noted(event: Attempt) -> tuple[str, ...]:
     """The secrets that went along and were not stopped."""
     if event.applied is Action.DENY:
@@ -270,7 +303,8 @@ def _noted(event: Attempt) -> tuple[str, ...]:
 def _shown(flow: Flow) -> str:
     if flow.transport is Transport.DNS:
         return f"the name {flow.names[0]}"
-    return f"{flow.ip} {flow.transport.value} {flow.port}"
+    shown = f" showing {flow.shown or flow.stream.value}" * (flow.stream is not Stream.UNSEEN)
+    return f"{flow.ip} {flow.transport.value} {flow.port}{shown}"
 
 
 __all__ = ["Engine"]

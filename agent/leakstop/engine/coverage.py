@@ -20,7 +20,20 @@ _REFUSED = {
         "DNS answer",
         "could not be read, so nothing was learned from it; connections there count as not named.",
     ),
+    "names": (
+        "name",
+        "below a wildcard was refused, because the table of such names was full.",
+    ),
     "marks": ("process", "could not be marked as carrying a secret, and was killed instead."),
+}
+
+
+# Those behind which something was missed that is no event.
+_MISSED = {
+    "uplinks": (
+        "network interface",
+        "could not be watched: what left there without a socket was not judged.",
+    ),
 }
 
 
@@ -97,7 +110,8 @@ class CoverageLog:
                 "event is not known."
             )
         for where, count in sorted(self._lost.items()):
-            notes.append(f"{_counted(count, 'event')} lost (counter `{where}`).")
+            noun, story = _MISSED.get(where, ("event", f"lost (counter `{where}`)."))
+            notes.append(f"{_counted(count, noun)} {story}")
         for where, count in sorted(self._refused.items()):
             noun, story = _REFUSED[where]
             notes.append(f"{_counted(count, noun)} {story}")

@@ -15,6 +15,10 @@ _LIMIT = 20_000
 """Records kept. A job that scans a network would otherwise fill the memory."""
 
 
+Key = tuple[Hashable, ...]
+"""What makes two attempts the same."""
+
+
 @dataclass(slots=True)
 class _Row:
     record: FlowRecord
@@ -48,15 +52,20 @@ class Flows:
 
     def __init__(self, limit: int = _LIMIT) -> None:
         self._limit = limit
-        self._rows: dict[tuple[Hashable, ...], _Row] = {}
+        self._rows: dict[Key, _Row] = {}
         self._denied: set[Reason] = set()
         self._unlisted = 0
 
-    def add(self, record: FlowRecord, step: Step) -> None:
+    @staticmethod
+    def key(record: FlowRecord, step: Step) -> Key:
+        """Under which attempts like ``record`` are counted."""
+        return (*_cause(record), step)
+
+    def add(self, record: FlowRecord, step: Step) -> Key:
         """Count one attempt. ``record.count`` may be 0: then it is part of one already counted."""
         if record.applied is Action.DENY and not (record.quiet or record.service):
             self._denied.add(record.reason)
-        key = (*_cause(record), step)
+        key = self.key(record, step)
         row = self._rows.get(key)
         if row is not None:
             row.add(record)
@@ -66,6 +75,17 @@ class Flows:
             self._rows[key] = _Row(kept, step, count, record.first_ns, record.secrets)
         else:
             self._unlisted += record.count
+        return key
+
+    def take_back(self, key: Key) -> None:
+        """Count one attempt less: it turned out to be another one."""
+        row = self._rows.get(key)
+        if row is None:
+            self._unlisted = max(0, self._unlisted - 1)
+        elif row.count > 1:
+            row.count -= 1
+        else:
+            del self._rows[key]
 
     @property
     def denied(self) -> frozenset[Reason]:
@@ -83,7 +103,7 @@ class Flows:
         A question that was let pass is only worth a line when nothing followed it: else the
         connection says the same and more.
         """
-        merged: dict[tuple[Hashable, ...], FlowRecord] = {}
+        merged: dict[Key, FlowRecord] = {}
         for record in self._worth_a_line():
             key = (*_cause(record), record.step)
             merged[key] = _join(merged[key], record) if key in merged else record
@@ -91,7 +111,8 @@ class Flows:
 
     def _worth_a_line(self) -> Iterator[FlowRecord]:
         records = [row.named() for row in self._rows.values()]
-        reached = {record.host for record in records if record.protocol is not Transport.DNS}
+        used = [record for record in records if record.protocol is not Transport.DNS]
+        reached = {name for record in used for name in (record.host, _host(record.over))}
         for record in records:
             question = record.protocol is Transport.DNS
             if question and record.applied is Action.ALLOW and record.host in reached:
@@ -99,15 +120,29 @@ class Flows:
             yield record
 
 
-def _cause(record: FlowRecord) -> tuple[Hashable, ...]:
+def _host(destination: str) -> str:
+    return destination.rpartition(":")[0]
+
+
+def _place(record: FlowRecord) -> str:
+    # A budget is spent by many names, each made up: they are one cause, that of its rule.
+    spent = record.rule is not None and record.reason is Reason.BUDGET
+    return record.rule.text if spent and record.rule else record.what or record.host or record.ip
+
+
+def _cause(record: FlowRecord) -> Key:
     return (
-        record.host or record.ip,
+        _place(record),
         record.port,
         record.protocol,
         record.process.exe,
         record.policy_verdict,
         record.applied,
         record.reason,
+        record.origin,
+        # What a stream shows is a cause of its own only where it is why.
+        record.stream if record.reason is Reason.IDENTITY else None,
+        record.relayed_for and record.relayed_for.exe,
     )
 
 

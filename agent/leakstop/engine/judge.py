@@ -21,7 +21,9 @@ from leakstop.policy.match import IPAddress, decide, is_sink, plain_network, to_
 from leakstop.policy.rules import IPNetwork, NamePlace, Policy, Rule
 
 _CACHE = 8192
-_BY_RULES = frozenset({Reason.NOT_NAMED, Reason.ALLOW_RULE, Reason.DENY_RULE, Reason.LEAK})
+_BY_RULES = frozenset(
+    {Reason.NOT_NAMED, Reason.ALLOW_RULE, Reason.DENY_RULE, Reason.LEAK, Reason.IDENTITY}
+)
 """Verdicts that follow from the flow alone; the others hold what only the sensor knows."""
 
 
@@ -78,7 +80,8 @@ class _Index:
 
     def about(self, flow: Flow) -> tuple[Rule, ...]:
         """Return the rules that may be about ``flow``, in the order in which they were written."""
-        numbers = {number for name in flow.names for number in self._for_name(name)}
+        names = (*flow.names, flow.shown)
+        numbers = {number for name in names for number in self._for_name(name)}
         address = to_address(flow.ip)
         if address is not None:
             numbers.update(self._for_address(address))

@@ -10,6 +10,7 @@ passes on, and that may get its name later than its processes get to work.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from leakstop.model.event import Exec, Exit, Fork, ProcessSeen, Started, StepSeen
@@ -23,6 +24,10 @@ _LONG_BUDGET_BYTES = 8 << 20
 _ENGINES = ("dockerd", "containerd", "runc", "crun", "podman", "conmon", "buildkitd")
 _TICK_NS = 10_000_000
 """Start times read from /proc are in ticks of 1/100 s, those of the kernel in nanoseconds."""
+
+
+Identity = tuple[int, int]
+"""A pid and when its process began: numbers are given again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -61,10 +66,15 @@ class _Process:
 
 
 class Lineage:
-    """The processes of a job, at most ``limit`` of them."""
+    """The processes of a job: at most ``limit``, of which at most ``ended`` have ended.
 
-    def __init__(self, limit: int = 32_768) -> None:
+    What is still on its way when a process ends arrives within milliseconds, so those that
+    ended need not be as many: else a long job would fill the table with them.
+    """
+
+    def __init__(self, limit: int = 32_768, ended: int = 4096) -> None:
         self._limit = limit
+        self._ended = ended
         self._worker = 0
         self._cut = False
         self._alive: OrderedDict[int, _Process] = OrderedDict()
@@ -114,6 +124,8 @@ class Lineage:
         process = self._alive.pop(event.pid, None)
         if process is not None:
             self._exited[event.pid] = process
+        if len(self._exited) > self._ended:
+            self._let_go(self._exited.popitem(last=False)[1])
 
     def step_began(self, event: StepSeen) -> None:
         """Name the step of a process and of what it starts, or already has started."""
@@ -126,6 +138,19 @@ class Lineage:
         """Return the step that ``pid`` belongs to; its name may still change."""
         process = self._find(pid)
         return self._no_step if process is None else process.step
+
+    def identity(self, pid: int) -> Identity:
+        """Return what tells ``pid`` from others that have its number at another time."""
+        return pid, self.start_of(pid)
+
+    def line(self, pid: int) -> Iterator[Identity]:
+        """Return ``pid`` and its ancestors of the same job, from itself upwards."""
+        process = self._find(pid)
+        for _ in range(_DEPTH):
+            if process is None or process.pid in (1, self._worker):
+                return
+            yield process.pid, process.start_ns
+            process = process.parent
 
     def start_of(self, pid: int) -> int:
         """Return when ``pid`` started, 0 if unknown."""
@@ -251,4 +276,4 @@ def brief(view: ProcessView) -> ProcessView:
     return ProcessView(view.pid, view.exe, shorten(view.argv), True, view.ancestry)
 
 
-__all__ = ["Lineage", "Step", "brief", "shorten"]
+__all__ = ["Identity", "Lineage", "Step", "brief", "shorten"]

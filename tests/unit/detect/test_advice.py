@@ -7,8 +7,10 @@ import pytest
 
 from leakstop.detect.advice import destination_rule, home_line, rotate
 from leakstop.detect.detector import Context
-from leakstop.model.flow import Flow, Transport
-from leakstop.model.verdict import Mode
+from leakstop.model.flow import Flow, Stream, Transport
+from leakstop.model.verdict import Action, Mode, RuleRef
+from leakstop.policy.destination import parse
+from leakstop.policy.match import decide
 from leakstop.policy.rules import Home, Policy
 from story import allow, home, secret
 
@@ -41,6 +43,32 @@ TCP, UDP, DNS, ICMP, OTHER = (
 )
 def test_destination_rule(transport: Transport, place: str, port: int, rule: str) -> None:
     assert destination_rule(Flow(transport, port), place) == rule
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown", "place", "port", "rule"),
+    [
+        (Stream.TLS, "a.test", "a.test", 443, "a.test"),
+        (Stream.TLS, "", "a.test", 443, "tcp://a.test:443"),
+        (Stream.HTTP, "a.test", "a.test", 80, "a.test:80"),
+        (Stream.HTTP, "a.test", "a.test", 443, "http://a.test:443"),
+        (Stream.TLS, "a.test", "a.test", 80, "https://a.test:80"),
+        (Stream.OTHER, "", "a.test", 22, "a.test:22"),
+        (Stream.TLS, "", "a.test", 8443, "a.test:8443"),
+        (Stream.HIDDEN, "cover.test", "a.test", 8443, "tcp://a.test:8443"),
+        (Stream.OTHER, "", "198.51.100.7", 443, "198.51.100.7"),
+    ],
+)
+def test_the_line_accepts_what_the_stream_shows(
+    stream: Stream, shown: str, place: str, port: int, rule: str
+) -> None:
+    """Read back by the policy's own parser, it allows the very flow it is offered for."""
+    ip = place if place[0].isdigit() else "198.51.100.7"
+    names = () if ip == place else (place,)
+    flow = Flow(TCP, port, ip, names, stream, shown)
+    assert destination_rule(flow, place) == rule
+    rules = parse(rule, Action.ALLOW, RuleRef(rule, "test"))
+    assert decide(Policy(mode=Mode.BLOCK, rules=rules), flow).policy is Action.ALLOW
 
 
 @pytest.mark.parametrize(

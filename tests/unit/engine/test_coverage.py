@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from leakstop.engine.coverage import CoverageLog
 from leakstop.model.event import Event, Gap, Loss
-from story import execs, finished, loses, started
+from story import Notes, execs, finished, guarded, loses, started
 
 S = 1_000_000_000
 
@@ -89,3 +89,9 @@ def test_what_was_refused_instead_is_noted_and_not_lost() -> None:
     assert "2 addresses could not be learned" in notes
     assert "1 process could not be marked" in notes
     assert "1 event lost (counter `events`)" in notes
+
+
+def test_an_interface_that_is_not_watched_is_no_event() -> None:
+    guarded().sees(loses(2, "uplinks")).expects(
+        Notes("2 network interfaces could not be watched: what left there without a socket")
+    )

@@ -96,4 +96,5 @@ def test_only_verdicts_by_rules_can_be_compared() -> None:
         Reason.RESOLVER,
         Reason.UNPARSABLE,
         Reason.PROTOCOL,
+        Reason.BUDGET,
     }

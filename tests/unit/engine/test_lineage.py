@@ -192,6 +192,18 @@ def test_the_table_is_bounded_and_forgets_what_ended_first() -> None:
     assert table.view(1199).ancestry == ("/usr/bin/bash",)
 
 
+def test_those_that_ended_have_a_smaller_share_of_the_table() -> None:
+    table = Lineage(limit=1000, ended=20)
+    table.forked(fork(10, 1))
+    table.became(execs(10, "bash"))
+    for pid in range(1000, 1200):
+        table.forked(fork(pid, 10))
+        table.ended(exits(pid))
+    assert len(table) == 20 + 2, "with their parent and its own"
+    known = [pid for pid in range(1000, 1200) if table.view(pid).ancestry]
+    assert known == list(range(1180, 1200))
+
+
 def test_living_processes_are_forgotten_only_when_nothing_else_is_left() -> None:
     table = lineage(*(fork(pid, 9) for pid in range(10, 30)), limit=10)
     assert len(table) == 10

@@ -81,6 +81,36 @@ def test_everything_is_bounded_and_the_oldest_goes_first() -> None:
     assert names.asked(asks(0, "n0.test", qtype="AAAA")), "its first names were forgotten"
 
 
+def test_names_are_bounded_over_all_addresses_and_all_processes() -> None:
+    names = Names(names=100)
+    for number in range(20):
+        for label in range(10):
+            names.answered(answers(f"n{label}.test", f"198.51.100.{number}"))
+            names.asked(asks(number, f"n{label}.test"))
+    kept = [number for number in range(20) if names.of(f"198.51.100.{number}")]
+    assert kept == list(range(10, 20))
+    assert names.asked(asks(9, "n0.test", qtype="AAAA")), "process 9 was forgotten"
+    assert not names.asked(asks(19, "n0.test", qtype="AAAA"))
+
+
+def test_what_is_forgotten_or_known_already_takes_no_room() -> None:
+    names = Names(names=100)
+    names.answered(answers("a.test", IP))
+    names.asked(asks(1, "a.test"))
+    for number in range(1000):
+        names.answered(answers("b.test", "198.51.100.8"))
+        names.asked(asks(2, f"n{number}.test"))
+        names.forget(2)
+    assert names.of(IP) == ("a.test",)
+    assert not names.asked(asks(1, "a.test", qtype="AAAA"))
+
+
+def test_many_types_of_one_name_are_many_tries() -> None:
+    names = Names()
+    tries = [names.asked(asks(1, "a.test", qtype=f"TYPE{number}")) for number in range(17)]
+    assert [number for number, new in enumerate(tries) if new] == [0, 8, 16]
+
+
 def test_what_is_used_again_is_not_the_oldest() -> None:
     names = Names(addresses=2, processes=2)
     for number in (1, 2, 1, 3):
