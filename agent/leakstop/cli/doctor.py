@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from leakstop.act import cut
 from leakstop.errors import ExitCode, LeakstopError
 from leakstop.sensor.machine import KERNEL_FLOOR, Machine
 
@@ -28,6 +29,8 @@ class Diagnosis:
     """Why the kernel sensor does not work, in whole sentences; empty when it does."""
     sniffs: bool
     """The portable sensor could read DNS."""
+    hangs: str = ""
+    """Why a connection that is denied later than at its start hangs; empty if it is ended."""
 
     @property
     def sensor(self) -> str:
@@ -57,7 +60,8 @@ def diagnose(machine: Machine) -> Diagnosis:
     if tried and (refusal := _load()) is not None:
         obstacles = (refusal,)
     sniffs = "CAP_NET_RAW" in machine.capabilities and importlib.util.find_spec("scapy") is not None
-    return Diagnosis(machine, tried, obstacles, sniffs)
+    hangs = "" if obstacles else cut.refusal()
+    return Diagnosis(machine, tried, obstacles, sniffs, hangs)
 
 
 def lines(diagnosis: Diagnosis) -> list[str]:
@@ -89,6 +93,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "can_block": not diagnosis.obstacles,
         "programs_loaded": diagnosis.tried and not diagnosis.obstacles,
         "obstacles": list(diagnosis.obstacles),
+        "can_cut": not (diagnosis.obstacles or diagnosis.hangs),
         "portable_sees_dns": diagnosis.sniffs,
         "machine": {
             "kernel": machine.kernel,
@@ -109,6 +114,7 @@ def _conclusion(diagnosis: Diagnosis) -> list[str]:
         return [
             "The kernel sensor works: its programs were loaded and taken out again.",
             "It sees every process, connection and DNS question, and `mode: block` can deny.",
+            *_cutting(diagnosis.hangs),
         ]
     if diagnosis.machine.uid != 0 and not diagnosis.tried:
         advice = "Ask again as root (`sudo leakstop doctor`): this is what an ordinary user can do."
@@ -121,6 +127,15 @@ def _conclusion(diagnosis: Diagnosis) -> list[str]:
         "The portable sensor would be used. It looks four times a second, and sees processes",
         f"and connections that last that long, {seen}. It stops nothing.",
         advice,
+    ]
+
+
+def _cutting(hangs: str) -> list[str]:
+    if not hangs:
+        return ["A connection that turns out to be denied ends with an error at once."]
+    return [
+        "A connection that turns out to be denied sends nothing more, but its program is not told",
+        f"and waits until it gives up: {hangs}.",
     ]
 
 

@@ -115,6 +115,8 @@ def _observe_and_hold(runner: Runner, worker: Worker) -> ArmRequest:
         job=runner.job(),
         scope="cgroup" if worker.cgroup else "machine",
         cgroup=worker.cgroup,
+        # Whoever guards one cgroup for a try leaves the machine's network alone.
+        uplinks=not worker.cgroup,
         worker_pid=worker.pid,
     )
 

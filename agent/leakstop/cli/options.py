@@ -11,6 +11,9 @@ from leakstop.model.finding import Severity
 from leakstop.model.verdict import Leak, Mode
 from leakstop.secrets.inventory import Secret, from_environment
 
+UPLINKS = ("auto", "none")
+"""Values of ``--uplinks``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -70,6 +73,17 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_guard_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where a guard is put."""
+    parser.add_argument(
+        "--uplinks",
+        choices=UPLINKS,
+        default=UPLINKS[0],
+        help="auto: also put programs on the network interfaces that lead off this machine, "
+        "which answer refused DNS questions and, under `start`, judge what no socket sent",
+    )
+
+
 def add_report_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where the report goes."""
     parser.add_argument(
@@ -103,4 +117,17 @@ def wish(args: argparse.Namespace) -> Wish:
     )
 
 
-__all__ = ["Text", "Wish", "add_policy_options", "add_report_options", "wish"]
+def uplinks(args: argparse.Namespace) -> bool:
+    """Whether the guard may use network interfaces."""
+    return bool(args.uplinks != "none")
+
+
+__all__ = [
+    "Text",
+    "Wish",
+    "add_guard_options",
+    "add_policy_options",
+    "add_report_options",
+    "uplinks",
+    "wish",
+]

@@ -80,6 +80,7 @@ def load_compiler() -> None:
     """Import and read what ``build`` needs of ours, where only root may be able to read it."""
     # Names in letters of other alphabets are rare, and this is imported when the first is met.
     importlib.import_module("encodings.idna")
+    importlib.import_module("encodings.punycode")
     importlib.import_module("leakstop.policy.merge")
     importlib.import_module("leakstop.secrets.formats")
     preset_texts()

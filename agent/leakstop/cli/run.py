@@ -24,6 +24,7 @@ from leakstop.cli.spawn import Command
 from leakstop.daemon.lifecycle import RunDir, base_dir, fresh_name, sweep_dead
 from leakstop.daemon.request import ArmRequest
 from leakstop.errors import ExitCode, LeakstopError, UnsupportedError, UsageError
+from leakstop.model.verdict import Mode
 
 if TYPE_CHECKING:
     # At run time only while the agent is busy: it is not needed before the guard is in force.
@@ -34,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.usage = "leakstop run [options] -- CMD [ARG ...]"
     options.add_policy_options(parser)
+    options.add_guard_options(parser)
     options.add_report_options(parser)
 
 
@@ -70,16 +72,24 @@ def run(args: argparse.Namespace) -> int:
                 scope="command",
                 cgroup=str(cgroup.path) if cgroup else "",
                 root_pid=os.getpid(),
+                uplinks=options.uplinks(args),
             ),
             cleanup,
         )
-        enter = cgroup.enter if cgroup else lambda: None
+        blocking = agent.mode is Mode.BLOCK
         asking.release()
-        command = Command.start(args.tail, user, user.environment(), enter)
+        command = Command.start(
+            args.tail, user, user.environment(), lambda: _confine(cgroup, hardened=blocking)
+        )
         code = command.wait(agent.look)
         _end_leftovers(cgroup)
         report = agent.finish()
+        from leakstop.act import harden
         from leakstop.cli import outcome, vocabulary
+        from leakstop.daemon import fold
+
+        if blocking:
+            report = fold.with_notes(report, (harden.NOTE,))
 
         words = vocabulary.read(asking.answer() if vocabulary.is_needed(report) else "")
         return outcome.conclude(report, args.summary, report_dir, journal, code, vocabulary=words)
@@ -121,13 +131,27 @@ def _arm(agent: AgentProcess, request: ArmRequest, cleanup: contextlib.ExitStack
         ) from error
 
 
+def _confine(cgroup: CommandCgroup | None, *, hardened: bool) -> None:
+    """Put the calling process, which is to become the command, where it is guarded.
+
+    Only observed, it is not hardened: audit mode changes nothing for what nobody named.
+    """
+    if cgroup is not None:
+        cgroup.enter()
+    if hardened:
+        from leakstop.act import harden
+
+        harden.harden()
+
+
 def _prepare_the_end(request: ArmRequest, cleanup: contextlib.ExitStack) -> Asking:
-    """Import what is used after the command: it may write to where we are loaded from."""
+    """Import what is used from the command on: it may write to where we are loaded from."""
+    from leakstop.act import harden
     from leakstop.cli import outcome, vocabulary
     from leakstop.daemon import fold
     from leakstop.policy.canonical import from_canonical
 
-    _ = (outcome, fold)
+    _ = (harden, outcome, fold)
     asking = vocabulary.Asking.about(from_canonical(request.policy))
     cleanup.callback(asking.close)
     return asking

@@ -19,6 +19,7 @@ from leakstop.daemon.request import ArmRequest, request_to_json
 from leakstop.errors import CoverageError
 from leakstop.model.codec import from_json
 from leakstop.model.report import Report
+from leakstop.model.verdict import Mode
 
 _ANSWER_S = 60.0
 """Patience with an answer: arming loads programs and tables."""
@@ -39,6 +40,8 @@ class AgentProcess:
         self._run_dir = run_dir
         self._journal = journal
         self._status: int | None = None
+        self.mode: Mode | None = None
+        """What the guard does, once it is in force."""
 
     @classmethod
     def start(cls, run_dir: RunDir, journal: BinaryIO) -> AgentProcess:
@@ -67,7 +70,7 @@ class AgentProcess:
         self._channel.socket.settimeout(_ANSWER_S)
         self._channel.put("arm", request=request_to_json(request))
         made = meanwhile()
-        self._channel.answer()
+        self.mode = Mode(self._channel.answer()["mode"])
         return made
 
     def look(self) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from leakstop.cli.confined import Identity
+from leakstop.errors import LeakstopError
 
 NOT_FOUND = 127
 """What shells return for a command that is not there."""
@@ -85,6 +86,9 @@ def _become(
         # Python ignores it; programs rely on it.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.execvpe(argv[0], list(argv), dict(environment))
+    except LeakstopError as error:
+        code = int(error.exit_code)
+        print(f"leakstop: {error}", file=sys.stderr, flush=True)
     except OSError as error:
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         print(f"leakstop: {argv[0]}: {error.strerror}", file=sys.stderr, flush=True)

@@ -29,6 +29,7 @@ _LAST_WORDS = 2000
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     options.add_policy_options(parser)
+    options.add_guard_options(parser)
     parser.add_argument(
         "--prepared",
         metavar="FILE",
@@ -116,6 +117,8 @@ def _request(args: argparse.Namespace) -> ArmRequest:
         if not Path(args.cgroup, "cgroup.procs").exists():
             raise UnsupportedError("this is no cgroup v2 directory", where=args.cgroup)
         request = dataclasses.replace(request, cgroup=args.cgroup, scope="cgroup")
+    if not options.uplinks(args):
+        request = dataclasses.replace(request, uplinks=False)
     if args.worker:
         request = dataclasses.replace(request, worker_pid=args.worker)
     return request

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from leakstop.act import cut as cutter
 from leakstop.act import kill as killer
 from leakstop.act.cgroup import CommandCgroup
 from leakstop.daemon import control, fold
@@ -27,7 +28,7 @@ from leakstop.daemon.control import Channel
 from leakstop.daemon.journal import Journal
 from leakstop.daemon.request import ArmRequest, request_from_json
 from leakstop.daemon.sensors import Sensor
-from leakstop.engine.commands import Command
+from leakstop.engine.commands import Command, Cut
 from leakstop.engine.core import Engine
 from leakstop.errors import LeakstopError, UsageError
 from leakstop.model.codec import to_json
@@ -82,6 +83,7 @@ class Agent:
         self._state: fold.State | None = None
         self._channels: dict[Channel, None] = {}
         self._owner: Channel | None = None
+        self._to_cut: dict[int, int] = {}
         self._done = False
         self._born = time.monotonic()
         self.orphaned = False
@@ -158,6 +160,7 @@ class Agent:
             for event in self._guard.sensor.poll(0.0):
                 self._record(event)
                 moved += 1
+            self._cut()
             self._journal.flush()
         return moved
 
@@ -175,7 +178,17 @@ class Agent:
 
     def _obey(self, commands: Iterable[Command]) -> None:
         for command in commands:
-            killer.kill(command.pid, command.start_ns)
+            if isinstance(command, Cut):
+                self._to_cut[command.cookie] = command.pid
+            else:
+                killer.kill(command.pid, command.start_ns)
+
+    def _cut(self) -> None:
+        """End what is to be cut, together: finding sockets takes as long for many as for one."""
+        sockets, self._to_cut = self._to_cut, {}
+        # Uncut it would only be waited for in vain: no reason to end the guard.
+        with contextlib.suppress(OSError, RuntimeError):
+            cutter.cut(sockets)
 
     # -- questions ----------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ def build_plan(request: ArmRequest, run_dir: Path) -> GuardPlan:
         run_dir=run_dir,
         resolvers=_believed(tables),
         local=local,
+        uplinks=request.uplinks,
         worker_pid=request.worker_pid,
         root_pid=request.root_pid,
     )

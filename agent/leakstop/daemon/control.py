@@ -68,15 +68,16 @@ class Channel:
         """
         if not data:
             return None
-        self._pending += data
+        # What waited already is not searched again: a message may have megabytes.
+        end, *beginnings = data.split(b"\n")
+        self._pending += end
         if len(self._pending) > _LARGEST_MESSAGE:
             raise ValueError("message too long")
-        *lines, rest = self._pending.split(b"\n")
-        self._pending = rest
-        messages = [json.loads(line) for line in lines]
-        if not all(isinstance(message, dict) for message in messages):
-            raise ValueError("not a JSON object")
-        return messages
+        lines = []
+        for beginning in beginnings:
+            lines.append(self._pending)
+            self._pending = bytearray(beginning)
+        return [_message(line) for line in lines]
 
     def ask(self, question: str, **fields: Any) -> dict[str, Any]:
         """Send a question and return the answer.
@@ -117,6 +118,16 @@ class Channel:
     def close(self) -> None:
         """Hang up."""
         self.socket.close()
+
+
+def _message(line: bytearray) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(message, dict):
+        raise ValueError("not a JSON object")
+    return message
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -88,7 +88,7 @@ def read(lines: Iterable[bytes]) -> Iterator[Event]:
             continue
         try:
             yield event_from_json(json.loads(line))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             continue
 
 

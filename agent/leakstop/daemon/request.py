@@ -37,6 +37,8 @@ class ArmRequest:
     """The runner's worker: its children are steps, and the agent ends with it."""
     root_pid: int = 0
     """Portable sensor: watch only descendants of this process; 0 for all."""
+    uplinks: bool = True
+    """Put programs on the network interfaces of the agent's namespace."""
     finish_key: str = ""
     """If set, a peer that is not root must repeat it to re-arm or finish the guard."""
 
@@ -65,6 +67,8 @@ def request_from_json(document: Mapping[str, Any]) -> ArmRequest:
             raise ValueError(f"unknown field {min(unknown)!r}")
         for name, value in settings.items():
             from_json(_SETTINGS[name], value)
+            if isinstance(value, int) and not 0 <= value <= _PID_MAX:
+                raise ValueError(f"{name} is no process")
         return ArmRequest(
             policy=from_json(str, document["policy"]).encode(),
             secrets=tuple(_secret_from_json(item) for item in document.get("secrets", ())),
@@ -79,11 +83,15 @@ def request_from_json(document: Mapping[str, Any]) -> ArmRequest:
         ) from error
 
 
+_PID_MAX = 1 << 22
+"""PID_MAX_LIMIT of <linux/threads.h>."""
+
 _SETTINGS: dict[str, type] = {
     "scope": str,
     "cgroup": str,
     "worker_pid": int,
     "root_pid": int,
+    "uplinks": bool,
     "finish_key": str,
 }
 

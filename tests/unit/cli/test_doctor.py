@@ -40,9 +40,12 @@ USER = replace(RUNNER, capabilities=frozenset(), uid=1001)
 def doctor_on(monkeypatch, capsys):
     """Runs the command on a machine whose kernel answers ``refusal``."""
 
-    def run(machine: Machine, *arguments: str, refusal: str | None = None) -> tuple[int, str]:
+    def run(
+        machine: Machine, *arguments: str, refusal: str | None = None, hangs: str = ""
+    ) -> tuple[int, str]:
         monkeypatch.setattr(doctor.Machine, "probe", lambda: machine)
         monkeypatch.setattr(doctor, "_load", lambda: refusal)
+        monkeypatch.setattr(doctor.cut, "refusal", lambda: hangs)
         parser = argparse.ArgumentParser()
         doctor.configure(parser)
         code = doctor.run(parser.parse_args(list(arguments)))
@@ -56,6 +59,17 @@ def test_a_machine_that_can(doctor_on):
     assert code == 0
     assert "The kernel sensor works" in text
     assert "6.17.0-1022-azure" in text and "/sys/fs/cgroup" in text
+
+
+def test_a_kernel_that_cannot_end_connections(doctor_on):
+    """It denies all the same, so it is a fact and no obstacle."""
+    why = "the kernel was built without CONFIG_INET_DIAG_DESTROY"
+    code, text = doctor_on(RUNNER, hangs=why)
+    assert code == 0
+    assert f"waits until it gives up: {why}." in text
+    assert "with an error at once" in doctor_on(RUNNER)[1]
+    assert not json.loads(doctor_on(RUNNER, "--json", hangs=why)[1])["can_cut"]
+    assert json.loads(doctor_on(RUNNER, "--json")[1])["can_cut"]
 
 
 def test_a_container(doctor_on):
@@ -101,6 +115,7 @@ def test_json(doctor_on):
     )
     assert answer["machine"]["cgroup2"] == ""
     assert len(answer["obstacles"]) == 2
+    assert not answer["can_cut"]
 
 
 def test_dns_is_promised_only_with_the_right_to_read_packets():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from leakstop.act import cut as cutter
 from leakstop.act import kill as killer
 from leakstop.daemon import agent as agent_module
 from leakstop.daemon import fold
@@ -22,7 +23,7 @@ from leakstop.model.codec import from_json
 from leakstop.model.report import Job, Report
 from leakstop.model.verdict import Mode
 from leakstop.secrets.inventory import Secret
-from story import LEAKING, REFUSED, allow, carrying, connects, execs, fork, started
+from story import LEAKING, REFUSED, allow, carrying, connects, execs, fork, shows, started
 from unit.daemon.scene import END_NS, FakeSensor, Scene, arm, make_policy, request
 
 POLICY = make_policy(allow("api.example.test"))
@@ -98,6 +99,36 @@ def test_a_leak_under_way_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     Scene(tmp_path, [sensor]).play(client)
     assert killed == [(20, 77)]
+
+
+def test_denied_streams_are_cut_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches: list[dict[int, int]] = []
+    monkeypatch.setattr(cutter, "cut", lambda sockets: batches.append(dict(sockets)))
+    streams = [shows(20, "203.0.113.9", "x.test", 443, REFUSED, cookie=c) for c in (7, 8)]
+    sensor = FakeSensor([begin(), execs(20, "curl"), *streams])
+
+    def client(channel: Channel) -> None:
+        arm(channel, request(POLICY))
+        channel.ask("finish")
+
+    Scene(tmp_path, [sensor]).play(client)
+    assert [batch for batch in batches if batch] == [{7: 20, 8: 20}]
+
+
+def test_a_connection_that_cannot_be_cut_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_threads(sockets: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(cutter, "cut", out_of_threads)
+    stream = shows(20, "203.0.113.9", "x.test", 443, REFUSED, cookie=7)
+
+    def client(channel: Channel) -> None:
+        arm(channel, request(POLICY))
+        assert report_of(channel.ask("finish")).exit_code is ExitCode.DENIED
+
+    assert not Scene(tmp_path, [FakeSensor([begin(), stream])]).play(client).orphaned
 
 
 def test_reduced_coverage_is_said_in_the_report_and_the_journal(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -102,3 +103,21 @@ def test_the_peer_is_who_the_kernel_says(pair: tuple[Channel, Channel]) -> None:
 )
 def test_who_may_end_the_guard(uid: int, key: str, expected: str, allowed: bool) -> None:
     assert may_command(uid, 1001, key, expected) is allowed
+
+
+def test_nesting_without_end_is_an_error_of_the_peer(pair: tuple[Channel, Channel]) -> None:
+    with pytest.raises(ValueError, match="nested"):
+        pair[0].take(b"[" * 100_000 + b"\n")
+
+
+def test_what_waits_is_not_searched_again(pair: tuple[Channel, Channel]) -> None:
+    chunk = b"x" * 65_536
+    message = b'{"a":"' + chunk * 512 + b'"}\n'  # 32 MiB
+    began = time.process_time()
+    taken = [
+        found
+        for at in range(0, len(message), len(chunk))
+        for found in pair[0].take(message[at : at + len(chunk)]) or ()
+    ]
+    assert len(taken) == 1 and len(taken[0]["a"]) == 512 * len(chunk)
+    assert time.process_time() - began < 2.0

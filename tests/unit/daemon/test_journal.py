@@ -125,3 +125,17 @@ def test_what_is_no_event_is_left_out(path: Path, foreign: bytes) -> None:
     journal.write(fork(9, 1))
     journal.close()
     assert list(read([*lines(path), foreign])) == [fork(9, 1)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"kind":' + b"[" * 100_000,
+        b'{"kind":"exit","ts_ns":1,"pid":1,"code":' + b"9" * 400 + b"}",
+        b'{"kind":"started","wall_s":' + b"9" * 400 + b"}",
+    ],
+    ids=["nested", "large", "no float"],
+)
+def test_a_line_from_a_foreign_hand_does_not_end_the_reading(line: bytes) -> None:
+    whole = b'{"kind":"exit","ts_ns":1,"pid":1,"code":0}\n'
+    assert len(list(read([line + b"\n", whole]))) == 1

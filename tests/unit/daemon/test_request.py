@@ -24,6 +24,7 @@ def full() -> ArmRequest:
         cgroup="/sys/fs/cgroup/x",
         worker_pid=4711,
         root_pid=12,
+        uplinks=False,
         finish_key="k",
     )
 
@@ -51,6 +52,8 @@ def test_a_request_needs_only_a_policy() -> None:
         {"secrets": [{"name": 1, "value": ""}]},
         {"secrets": 1},
         {"settings": {"worker_pid": "1"}},
+        {"settings": {"worker_pid": 1 << 64}},
+        {"settings": {"root_pid": -1}},
         {"settings": {"unknown": 1}},
         {"settings": 1},
         {"more": 1},
