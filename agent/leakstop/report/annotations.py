@@ -14,13 +14,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leakstop.detect.advice import PING
 from leakstop.model.finding import Finding, Severity
-from leakstop.model.report import Report
+from leakstop.model.flow import Transport
+from leakstop.model.process import UNKNOWN
+from leakstop.model.report import FlowRecord, Report
 from leakstop.report import escape
 from leakstop.report.context import Context, carried_how
 from leakstop.report.facts import UNPLACED_FINDING, by_host, count_hosts, plural
 from leakstop.report.headline import PLAIN
 from leakstop.report.reading import Likely, Reading, read
+from leakstop.report.strange import (
+    NAMED_BUT,
+    REFUSED,
+    is_ping,
+    perhaps_for,
+    through,
+)
 from leakstop.report.vocabulary import Vocabulary
 
 PER_LEVEL = 10
@@ -98,8 +108,12 @@ def _leak(context: Context, leak: Finding) -> Annotation:
     )
 
 
-def _who(command: str, step: str) -> str:
-    return f'`{command}` in step "{step}"' if step else f"`{command}`"
+def _who(command: str, step: str, relayed: str = "") -> str:
+    return _code(command) + relayed + (f' in step "{step}"' if step else "")
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
 
 
 def _coverage(context: Context) -> list[Annotation]:
@@ -147,14 +161,19 @@ def _denied(context: Context) -> list[Annotation]:
 
 def _denial(context: Context, reading: Reading) -> Annotation:
     first = reading.first
-    where = "is forbidden by" if reading.likely is Likely.FORBIDDEN else "is not in"
-    who = _who(first.process.command, first.step)
+    forbidden = reading.likely is Likely.FORBIDDEN
+    standing = f"is {'forbidden by' if forbidden else 'not in'} the policy"
+    standing = NAMED_BUT.get(first.reason, standing)
+    if first.what:
+        standing = REFUSED
+    who = _who(first.process.command, first.step, perhaps_for(first, _code))
     tries = f" ({reading.tries:,} tries)" if reading.tries > 1 else ""
     said = f'{who} wanted it{tries} and read "{reading.log_phrase}"'
     lines = [
-        f"{first.destination} {where} the policy; {said}. Nothing was sent.",
+        f"{first.destination}{through(first, str)} {standing}; {said}. {reading.unsent} sent.",
         f"{_READINGS[reading.likely]} {reading.because}.",
     ]
+    lines += [PING] if any(map(is_ping, reading.flows)) else []
     words = [line.word for line in context.proposal.lines if set(line.flows) & set(reading.flows)]
     if words and reading.likely is Likely.MISSING_LINE:
         step = "your Leakstop step" if context.in_workflow else "your policy"
@@ -163,7 +182,13 @@ def _denial(context: Context, reading: Reading) -> Annotation:
             lines.append("Your change is fine otherwise; a maintainer must add this line.")
         elif context.in_workflow:
             lines.append("A re-run keeps this commit's files; the summary says how to finish it.")
-    return Annotation("error", "a host was denied", tuple(lines))
+    return Annotation("error", _title(first), tuple(lines))
+
+
+def _title(flow: FlowRecord) -> str:
+    if not flow.what:
+        return "a host was denied"
+    return "a question was refused" if flow.protocol is Transport.DNS else "a socket was refused"
 
 
 def _findings(context: Context) -> list[Annotation]:
@@ -188,11 +213,12 @@ def _fails(context: Context, finding: Finding) -> bool:
 
 
 def _finding_lines(finding: Finding) -> tuple[str, ...]:
-    who = _who(finding.process.command, finding.step)
+    known = finding.process != UNKNOWN
+    who = _who(finding.process.command, finding.step) if known else ""
+    about = ", ".join(part for part in (who, finding.destination) if part)
     what = f"{finding.secret}: " if finding.secret else ""
-    where = f", {finding.destination}" if finding.destination else ""
     times = f" ({finding.count:,} times)" if finding.count > 1 else ""
-    return (f"{what}{who}{where}{times}. {finding.action_taken}", finding.what_to_do)
+    return (f"{what}{about}{times}. {finding.action_taken}".lstrip(". "), finding.what_to_do)
 
 
 def _unnamed(context: Context) -> list[Annotation]:

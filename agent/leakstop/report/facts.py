@@ -70,7 +70,11 @@ class Facts:
 
 def facts_of(report: Report) -> Facts:
     """Sort ``report``."""
-    egress = tuple(flow for flow in report.flows if flow.reason not in _NOT_EGRESS)
+    egress = tuple(
+        flow
+        for flow in report.flows
+        if flow.reason not in _NOT_EGRESS or flow.applied is Action.DENY
+    )
     refused = [f for f in egress if f.applied is Action.DENY and f.reason is not Reason.LEAK]
     denied = tuple(flow for flow in refused if not (flow.quiet or flow.service))
     leaks = tuple(finding for finding in report.findings if _is_leak(finding))
@@ -147,16 +151,24 @@ def _state(
 
 
 def by_host(flows: Iterable[FlowRecord]) -> Mapping[str, tuple[FlowRecord, ...]]:
-    """Group flows by the name or address that they went to, in order of first sight."""
+    """Group flows by the name or address that they went to, in order of first sight.
+
+    What goes nowhere yet, like a raw socket, is a group under its own words.
+    """
     groups: dict[str, list[FlowRecord]] = {}
     for flow in flows:
-        groups.setdefault(flow.host or flow.ip, []).append(flow)
+        groups.setdefault(flow.what or flow.host or flow.ip, []).append(flow)
     return {host: tuple(group) for host, group in groups.items()}
 
 
 def count_hosts(flows: Iterable[FlowRecord]) -> int:
     """How many different places ``flows`` went to."""
-    return len({flow.host or flow.ip for flow in flows})
+    return len({flow.host or flow.ip for flow in flows if not flow.what})
+
+
+def without_place(flows: Iterable[FlowRecord]) -> str:
+    """``a raw socket and a socket option``: what was asked for that is no host."""
+    return " and ".join(dict.fromkeys(flow.what for flow in flows if flow.what))
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from leakstop.model.finding import Finding
+from leakstop.model.finding import Finding, Severity
 from leakstop.model.report import Report
 from leakstop.report import escape
-from leakstop.report.facts import Facts, State, count_hosts, plural
+from leakstop.report.facts import Facts, State, count_hosts, plural, without_place
+from leakstop.report.strange import was_cut
 
 INSPECTED = "command lines and DNS names inspected"
 """What this release looks into. Never "everything": it does not open TLS."""
@@ -70,20 +71,29 @@ def _title(report: Report, facts: Facts) -> str:
         died = report.coverage.agent_died
         return "not protected to the end" if died else "events were lost"
     if facts.state is State.DENIED:
-        hosts = count_hosts(facts.denied)
-        return "one host was denied" if hosts == 1 else f"{hosts} hosts were denied"
+        return _denied_title(facts)
     if facts.state is State.PARTLY_WATCHED:
         return "only partly watched"
-    if facts.others:
+    hosts = count_hosts(facts.unnamed)
+    minor = not any(finding.severity.reaches(Severity.MEDIUM) for finding in facts.others)
+    if facts.others and not (hosts and minor):
         return f"{plural(len(facts.others), 'finding')} to look at"
-    if facts.unnamed:
-        hosts = count_hosts(facts.unnamed)
+    if hosts:
         verb = "is" if hosts == 1 else "are"
         return f"{plural(hosts, 'host')} {verb} not named yet"
+    if facts.unnamed:
+        return f"{without_place(facts.unnamed)} to look at"
     if facts.homeless:
         secrets = len(facts.homeless)
         return "a secret has no home yet" if secrets == 1 else f"{secrets} secrets have no home yet"
     return "nothing to do"
+
+
+def _denied_title(facts: Facts) -> str:
+    hosts = count_hosts(facts.denied)
+    if not hosts:
+        return f"{without_place(facts.denied)} was refused"
+    return "one host was denied" if hosts == 1 else f"{hosts} hosts were denied"
 
 
 def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
@@ -92,8 +102,7 @@ def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
         return [*_leak_words(facts, dress), lost, INSPECTED]
     word = dress.strong(facts.state.value)
     if facts.state is State.DENIED:
-        them = "it" if count_hosts(facts.denied) == 1 else "them"
-        return [word, "0 leaks", _denied_words(facts), f"nothing was sent to {them}", lost]
+        return [word, "0 leaks", *_denied_words(facts), lost]
     state = f"{word} ({report.mode.value} mode)"
     seen = dress.stress("seen")
     partly = [f"0 leaks {seen}", f"{plural(facts.hosts, 'host')} {seen}"]
@@ -134,9 +143,18 @@ def names_of(findings: Iterable[Finding]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(finding.secret for finding in findings))
 
 
-def _denied_words(facts: Facts) -> str:
-    tries = plural(sum(flow.count for flow in facts.denied), "try", "tries")
-    return f"{count_hosts(facts.denied)} of {plural(facts.hosts, 'host')} denied ({tries})"
+def _unsent(facts: Facts) -> str:
+    """What did not leave: a stream that was cut had made a connection, and shown a name."""
+    return "no data" if any(map(was_cut, facts.denied)) else "nothing"
+
+
+def _denied_words(facts: Facts) -> list[str]:
+    hosts = count_hosts(facts.denied)
+    tries = plural(sum(flow.count for flow in facts.denied if not flow.what), "try", "tries")
+    sent = f"{_unsent(facts)} was sent to {'it' if hosts == 1 else 'them'}"
+    words = [f"{hosts} of {plural(facts.hosts, 'host')} denied ({tries})", sent] if hosts else []
+    others = without_place(facts.denied)
+    return [*words, f"{others} refused"] if others else words
 
 
 def _named_words(facts: Facts) -> str:

@@ -98,6 +98,12 @@ def _flow(report: Report, flow: FlowRecord) -> dict[str, Any]:
         "service": flow.service,
         "sink": flow.sink,
         "secrets": list(flow.secrets),
+        "origin": flow.origin,
+        "what": flow.what,
+        "stream": flow.stream.value,
+        "shown": flow.shown,
+        "over": flow.over,
+        "relayed_for": _process(flow.relayed_for) if flow.relayed_for else None,
         "count": flow.count,
         "first_seen": iso_of(report, flow.first_ns),
     }

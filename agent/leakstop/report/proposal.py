@@ -8,15 +8,17 @@ on those, and is told so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from leakstop.model.flow import Transport
+from leakstop.detect.advice import destination_rule
+from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.report import FlowRecord, Report, SecretView
 from leakstop.model.verdict import Action, Reason
 from leakstop.report import escape
 from leakstop.report.facts import Facts, by_host, plural
+from leakstop.report.strange import is_fronted
 from leakstop.report.vocabulary import Vocabulary
 
 
@@ -31,6 +33,12 @@ class Why(str, Enum):
     """A bare address."""
     PLAIN_HTTP = "plain-http"
     """Everybody on the way can read it."""
+    TRUST = "trust"
+    """It does not show its name: the line would trust whatever is at that address."""
+    FRONT = "front"
+    """Its connection went to an address that another name led to."""
+    BUDGET = "budget"
+    """A wildcard names it, and it is one name too many."""
     PROTOCOL = "protocol"
     """It could not be read, or no rule can name it."""
 
@@ -91,20 +99,25 @@ class Proposal:
     looks: tuple[Look, ...]
 
 
+_CURABLE = frozenset({Reason.NOT_NAMED, Reason.IDENTITY})
+"""What another line would allow."""
+
+
 def propose(report: Report, facts: Facts, vocabulary: Vocabulary) -> Proposal:
     """Propose a policy for the flows of ``report`` that no rule names."""
-    wanted = [*facts.unnamed, *(f for f in facts.denied if f.reason is Reason.NOT_NAMED)]
+    wanted = [*facts.unnamed, *(f for f in facts.denied if f.reason in _CURABLE)]
     presets = vocabulary.fold(flow for flow in wanted if escape.pasteable_host(flow.host))
     lines: dict[str, list[FlowRecord]] = {}
     looks: list[Look] = []
     for host, flows in by_host(wanted).items():
-        index = vocabulary.index_word(host)
+        unnamed = all(flow.reason is Reason.NOT_NAMED for flow in flows)
+        index = vocabulary.index_word(host) if unnamed else ""
         preset = presets.get(host, "")
         folded = [flow for flow in flows if preset and vocabulary.allows(preset, flow)]
         words = {index: flows} if index else _words(flows, preset, folded)
         for word, seen in words.items():
             lines.setdefault(word, []).extend(seen)
-        look = _look(flows, facts.homeless, proposed=bool(words))
+        look = _look(flows, facts.homeless, words)
         if look.whys and not index:
             looks.append(look)
     added = tuple(Line(word, tuple(seen)) for word, seen in lines.items())
@@ -129,40 +142,42 @@ def _words(
     for flow in used:
         if word := _word(flow):
             words.setdefault(word, []).append(flow)
-    if not (used or folded):
+    if not (used or folded) and rest[0].reason in _CURABLE:
         # Denied at the question, so nobody knows the port: most wanted the default one.
         denied = any(flow.applied is Action.DENY for flow in flows)
-        words[_tcp(host, 443) if denied else f"dns://{host}"] = rest
+        asked = destination_rule(Flow(Transport.TCP, 443), host)
+        words[asked if denied else f"dns://{host}"] = rest
     return dict(words)
 
 
 def _word(flow: FlowRecord) -> str:
-    if flow.reason is not Reason.NOT_NAMED:
+    if flow.reason not in _CURABLE or _is_plain_http(flow):
         return ""  # what could not be read cannot be named either
-    if flow.protocol is Transport.TCP and flow.port != 80:
-        return _tcp(flow.host, flow.port)
-    if flow.protocol is Transport.UDP:
-        return f"udp://{flow.host}:{flow.port}"
-    return f"icmp://{flow.host}" if flow.protocol is Transport.ICMP else ""
+    seen = Flow(flow.protocol, flow.port, stream=flow.stream, shown=flow.shown)
+    return destination_rule(seen, flow.host)
 
 
-def _tcp(host: str, port: int) -> str:
-    # A bare word is a preset: a host of one label needs its port, 443 too.
-    return host if port == 443 and "." in host else f"{host}:{port}"
+def _is_plain_http(flow: FlowRecord) -> bool:
+    if flow.stream is Stream.UNSEEN:
+        return flow.protocol is Transport.TCP and flow.port == 80
+    return flow.stream is Stream.HTTP
 
 
-def _look(flows: Sequence[FlowRecord], homeless: Sequence[str], *, proposed: bool) -> Look:
+def _look(flows: Sequence[FlowRecord], homeless: Sequence[str], words: Collection[str]) -> Look:
     secrets = tuple(dict.fromkeys(s for flow in flows for s in flow.secrets if s in homeless))
     reasons = {
         Why.SECRET: bool(secrets),
         Why.SINK: any(flow.sink for flow in flows),
-        Why.ADDRESS: not flows[0].host,
-        Why.PLAIN_HTTP: any(f.protocol is Transport.TCP and f.port == 80 for f in flows),
-        Why.PROTOCOL: any(f.reason is not Reason.NOT_NAMED for f in flows)
-        or not (proposed or escape.pasteable_host(flows[0].host or "address")),
+        Why.ADDRESS: not (flows[0].host or flows[0].what),
+        Why.PLAIN_HTTP: any(map(_is_plain_http, flows)),
+        Why.TRUST: any(word.startswith("tcp:") for word in words),
+        Why.FRONT: any(map(is_fronted, flows)),
+        Why.BUDGET: any(flow.reason is Reason.BUDGET for flow in flows),
+        Why.PROTOCOL: any(flow.reason not in (*_CURABLE, Reason.BUDGET) for flow in flows)
+        or not (words or escape.pasteable_host(flows[0].host or "address")),
     }
     whys = tuple(why for why, holds in reasons.items() if holds)
-    return Look(flow=flows[0], whys=whys, secrets=secrets, proposed=proposed)
+    return Look(flow=flows[0], whys=whys, secrets=secrets, proposed=bool(words))
 
 
 def _named(facts: Facts) -> tuple[Line, ...]:

@@ -16,6 +16,10 @@ from leakstop.model.report import FlowRecord
 from leakstop.model.verdict import Action, Reason
 from leakstop.report.context import Context
 from leakstop.report.headline import Dress
+from leakstop.report.strange import MADE, NAMED_BUT, oddities, was_cut
+
+_READ = frozenset({Reason.NOT_NAMED, *NAMED_BUT})
+"""Reasons to deny what could be read."""
 
 
 class Likely(str, Enum):
@@ -47,10 +51,17 @@ class Reading:
         return sum(flow.count for flow in self.flows)
 
     @property
+    def unsent(self) -> str:
+        """What did not leave, as the beginning of a sentence."""
+        return "No data was" if was_cut(self.first) else "Nothing was"
+
+    @property
     def log_phrase(self) -> str:
         """What a program prints when this is refused: people search the log for it."""
         if self.first.protocol is Transport.DNS:
             return "Could not resolve host"
+        if was_cut(self.first):
+            return "Software caused connection abort"
         return "Operation not permitted"
 
 
@@ -88,17 +99,24 @@ def _against(
         points.append("a secret was on its way out in the same step")
     if any(flow.sink for flow in flows):
         points.append("anyone can store data there")
-    if not first.host:
+    if first.ip and not first.host:
         points.append("it is a bare address, without a name")
-    if first.reason is not Reason.NOT_NAMED:
-        points.append("the connection could not be read")
+    points += dict.fromkeys(odd for flow in flows for odd in oddities(flow, dress.quote))
+    if any(_is_odd_question(flow) for flow in flows):
+        points.append("ordinary programs do not ask for such records")
+    elif any(flow.reason not in _READ and flow.origin not in MADE for flow in flows):
+        points.append("it could not be read")
     if not first.process.exe:
         points.append("the program is not known")
     if context.in_workflow and not first.step:
         points.append("it belongs to no step of the workflow")
-    if first.host and not neighbour:
+    if first.host and not neighbour and first.reason not in NAMED_BUT:
         points.append("the policy names no other host of its domain")
     return points
+
+
+def _is_odd_question(flow: FlowRecord) -> bool:
+    return flow.protocol is Transport.DNS and flow.reason is Reason.PROTOCOL
 
 
 def _neighbour(context: Context, host: str) -> str:

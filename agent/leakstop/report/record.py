@@ -15,6 +15,7 @@ from typing import Any
 
 from leakstop.model.codec import to_json
 from leakstop.model.finding import Finding
+from leakstop.model.flow import Stream
 from leakstop.model.report import FlowRecord, Report
 from leakstop.model.verdict import Action, Reason
 from leakstop.report import escape
@@ -123,11 +124,25 @@ def _aggregated(flows: Iterable[FlowRecord]) -> list[dict[str, Any]]:
             "service": flow.service,
             "sink": flow.sink,
             "secrets": list(flow.secrets),
+            **_oddities(flow),
         }
         key = (*(v for k, v in record.items() if k != "secrets"), flow.secrets)
         known = merged.setdefault(key, {**record, "count": 0})
         known["count"] += flow.count
     return list(merged.values())
+
+
+def _oddities(flow: FlowRecord) -> dict[str, Any]:
+    """What most flows do not have: left out where it says nothing, for the record is short."""
+    fields = {
+        "origin": flow.origin,
+        "what": flow.what,
+        "stream": flow.stream.value if flow.stream is not Stream.UNSEEN else "",
+        "shown": flow.shown,
+        "over": flow.over,
+        "relayed_for": flow.relayed_for.command if flow.relayed_for else "",
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def _worst_first(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from leakstop.detect.advice import PING
 from leakstop.model.finding import Finding
 from leakstop.model.report import Report
 from leakstop.report import escape
@@ -17,6 +18,13 @@ from leakstop.report.context import Context, ancestors, carried_how
 from leakstop.report.facts import State, by_host, count_hosts
 from leakstop.report.headline import PLAIN, headline
 from leakstop.report.reading import Likely, Reading, read
+from leakstop.report.strange import (
+    NAMED_BUT,
+    is_ping,
+    oddities,
+    perhaps_for,
+    through,
+)
 from leakstop.report.vocabulary import Vocabulary
 
 WIDTH = 100
@@ -104,9 +112,12 @@ def _denied(context: Context, reading: Reading) -> Lines:
     first = reading.first
     step = f', step "{escape.line(first.step)}"' if first.step else ""
     tries = f", {reading.tries:,} tries" if reading.tries > 1 else ""
-    command = escape.line(first.process.command)
-    yield f"denied: {escape.line(first.destination)}, wanted by {command}{step}{tries}", "  "
+    command = escape.line(first.process.command) + perhaps_for(first, escape.line)
+    where = escape.line(first.destination) + through(first, escape.line)
+    yield f"denied: {where}, wanted by {command}{step}{tries}", "  "
     yield f"{_READINGS[reading.likely]}: {reading.because}", "    "
+    if any(map(is_ping, reading.flows)):
+        yield PING, "    "
     words = [line.word for line in context.proposal.lines if set(line.flows) & set(reading.flows)]
     if words and reading.likely is not Likely.ATTACK:
         yield f"to allow it: {' '.join(words)}", "    "
@@ -131,8 +142,12 @@ def _unnamed(context: Context) -> Lines:
     proposed = {flow.host for line in lines for flow in line.flows}
     rest = [flow for flow in context.facts.unnamed if flow.host not in proposed]
     for flow in rest[:_MAX_HOSTS]:
-        command = escape.line(flow.process.command)
-        yield f"not named: {escape.line(flow.destination)}  ({command})", "  "
+        odd = "".join(f"; {oddity}" for oddity in oddities(flow, escape.line))
+        command = escape.line(flow.process.command) + perhaps_for(flow, escape.line)
+        word = "named" if flow.reason in NAMED_BUT else "not named"
+        if flow.what:
+            word = "not judged"
+        yield f"{word}: {escape.line(flow.destination)}  ({command}{odd})", "  "
     if count_hosts(context.facts.unnamed):
         yield "the summary has the lines to paste", "  "
 

@@ -76,7 +76,8 @@ class Vocabulary:
         """Whether ``preset`` names ``flow``, its port and protocol too."""
         names = (flow.host,) if flow.host else ()
         rules = [rule for rule in self.presets[preset] if isinstance(rule.place, NamePlace)]
-        return reaches(rules, Flow(flow.protocol, flow.port, names=names)) is not None
+        seen = Flow(flow.protocol, flow.port, names=names, stream=flow.stream, shown=flow.shown)
+        return reaches(rules, seen) is not None
 
     def place(self, flow: FlowRecord) -> str:
         """What people are shown as the place of ``flow``: a word, else the destination."""

@@ -8,8 +8,8 @@ from ipaddress import ip_network
 
 from leakstop.errors import ExitCode
 from leakstop.model.finding import Finding, Severity
-from leakstop.model.flow import Transport
-from leakstop.model.process import ProcessView
+from leakstop.model.flow import Stream, Transport
+from leakstop.model.process import UNKNOWN, ProcessView
 from leakstop.model.report import Coverage, FlowRecord, Job, PolicyView, Report, SecretView
 from leakstop.model.verdict import Action, Leak, Mode, Reason, RuleRef
 from leakstop.policy.rules import AddressPlace, NamePlace, PortRange, Protocol, Reach, Rule
@@ -199,11 +199,13 @@ UNNAMED = replace(
         flow("old.example.test:80", CURL, "Deploy"),
         flow(
             ":0",
-            process("/usr/bin/ping6", BASH),
+            process("/usr/bin/sctp_test", BASH),
             "Deploy",
-            ip="2001:db8::1",
+            ip="",
             protocol=Transport.OTHER,
             reason=Reason.PROTOCOL,
+            origin="socket",
+            what="a socket for another protocol",
         ),
         flow(":8080", CURL, "Deploy", ip="203.0.113.9"),
     ),
@@ -347,6 +349,95 @@ DENIED_MANY = replace(
 )
 """Several hosts denied, for different reasons."""
 
+STRANGE_FLOWS = (
+    flow(
+        "evil.test:443",
+        denied=True,
+        stream=Stream.TLS,
+        shown="evil.test",
+        over="api.example.test:443",
+    ),
+    flow(
+        "api.example.test:443",
+        process("/opt/legacy", BASH),
+        denied=True,
+        reason=Reason.IDENTITY,
+        stream=Stream.TLS,
+    ),
+    flow(
+        "docs.example.test:8443",
+        process("/opt/browser", BASH),
+        denied=True,
+        reason=Reason.IDENTITY,
+        stream=Stream.HIDDEN,
+        shown="cover.test",
+    ),
+    flow(
+        "uploads.example.test:443",
+        denied=True,
+        over="proxy.example.test:3128",
+    ),
+    flow(":8080", process(""), "", denied=True, origin="link", ip="203.0.113.9"),
+    flow(":40000", process("/usr/sbin/sshd"), denied=True, origin="accept", ip="203.0.113.9"),
+    flow(
+        "collector.test:443",
+        process("/usr/bin/socat", BASH),
+        denied=True,
+        relayed_for=process("/usr/bin/wget"),
+    ),
+    flow(
+        "x1.pages.test",
+        denied=True,
+        protocol=Transport.DNS,
+        ip="",
+        reason=Reason.BUDGET,
+        rule=RuleRef("*.pages.test", ".github/leakstop.yml", 8),
+        count=40,
+        policy_verdict=Action.DENY,
+    ),
+)
+"""Flows that are more than a destination."""
+STRANGE = replace(DENIED, findings=(), flows=(*CLEAN.flows, *STRANGE_FLOWS))
+"""They were denied."""
+CUT = replace(STRANGE, flows=(*CLEAN.flows, STRANGE_FLOWS[0]))
+"""One connection was cut."""
+STRANGE_AUDIT = replace(
+    CLEAN, flows=(*CLEAN.flows, *(replace(f, applied=Action.ALLOW) for f in STRANGE_FLOWS))
+)
+"""They were let go."""
+
+SOCKET_FLOWS = (
+    flow(
+        ":0",
+        process("/usr/bin/ping", BASH),
+        denied=True,
+        reason=Reason.PROTOCOL,
+        protocol=Transport.ICMP,
+        ip="",
+        origin="socket",
+        what="a raw socket",
+        count=2,
+    ),
+    flow(
+        ":0",
+        process("/tmp/x", BASH),
+        denied=True,
+        reason=Reason.UNPARSABLE,
+        ip="",
+        origin="option",
+        what="a socket option",
+    ),
+)
+"""What leads around the guard, and has no destination yet."""
+SOCKET = replace(DENIED, findings=(), flows=(*CLEAN.flows, SOCKET_FLOWS[0]))
+"""A raw socket was refused."""
+SOCKETS = replace(DENIED, findings=(), flows=(*CLEAN.flows, *SOCKET_FLOWS, STRANGE_FLOWS[0]))
+"""Several things were, and a host was denied."""
+SOCKETS_AUDIT = replace(
+    CLEAN, flows=(*CLEAN.flows, *(replace(f, applied=Action.ALLOW) for f in SOCKET_FLOWS))
+)
+"""They were let go."""
+
 PARTLY = replace(
     CLEAN,
     coverage=Coverage(
@@ -419,6 +510,25 @@ OTHER = replace(
 )
 """A finding without a section of its own."""
 
+REFUSED_ANSWER = replace(
+    CLEAN,
+    findings=(
+        replace(
+            OTHER.findings[0],
+            id="refused-answer",
+            title="A name pointed where it may not lead",
+            process=UNKNOWN,
+            destination="inside.example.test",
+            step="",
+            action_taken="It pointed to 169.254.169.254, and opened nothing there.",
+            what_to_do="No name opens such an address.",
+            count=2,
+            failing=True,
+        ),
+    ),
+)
+"""A finding about a name, of which nobody knows who asked for it."""
+
 MORE = replace(UNNAMED, policy=POLICY, flows=(*UNNAMED.flows, *NAMED_FLOWS))
 """An audit run with a policy file that does not name everything."""
 
@@ -458,5 +568,12 @@ CASES: dict[str, Report] = {
     "other": OTHER,
     "partly": PARTLY,
     "stopped": STOPPED,
+    "cut": CUT,
+    "refused-answer": REFUSED_ANSWER,
+    "socket": SOCKET,
+    "sockets": SOCKETS,
+    "sockets-audit": SOCKETS_AUDIT,
+    "strange": STRANGE,
+    "strange-audit": STRANGE_AUDIT,
     "unnamed": UNNAMED,
 }

@@ -50,6 +50,9 @@ def infect(report: Report, payload: str) -> Report:
             replace(
                 flow,
                 host=f"{number}{payload}",
+                shown=payload,
+                over=f"{payload}:443",
+                relayed_for=process(flow.process),
                 process=process(flow.process),
                 step=payload,
                 rule=flow.rule and replace(flow.rule, text=payload, source=payload),

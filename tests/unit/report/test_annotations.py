@@ -56,11 +56,14 @@ TITLES = {
     "a secret was stopped on its way out",
     "a secret left",
     "a host was denied",
+    "a socket was refused",
+    "a question was refused",
     "hosts not named yet",
     "only partly watched",
     "not protected",
     "a detector failed",
     "a destination was denied",
+    "a name pointed where it may not lead",
 }
 
 
@@ -124,4 +127,4 @@ def test_a_denial_with_a_secret_is_never_called_a_missing_line() -> None:
 def test_what_could_not_be_read_is_not_called_a_missing_line() -> None:
     flows = (cases.flow("h.test:443", denied=True, reason=Reason.UNPARSABLE),)
     (line,) = render(replace(cases.CLEAN_BLOCK, flows=flows))
-    assert "the connection could not be read" in line
+    assert "it could not be read" in line

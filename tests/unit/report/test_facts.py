@@ -59,6 +59,20 @@ def test_what_stays_on_the_machine_is_no_host() -> None:
     assert facts_of(replace(cases.CLEAN, flows=flows)).hosts == 0
 
 
+def test_a_raw_socket_is_no_host() -> None:
+    for report, title in (
+        (cases.SOCKET, "a raw socket was refused"),
+        (cases.SOCKETS, "one host was denied"),
+        (cases.SOCKETS_AUDIT, "a raw socket and a socket option to look at"),
+    ):
+        head = headline(report, facts_of(report), PLAIN)
+        assert head.title.endswith(f": {title}")
+    assert (
+        "1 of 10 hosts denied (1 try)"
+        in headline(cases.SOCKETS, facts_of(cases.SOCKETS), PLAIN).status
+    )
+
+
 def test_a_denial_without_a_flow_is_still_told() -> None:
     facts = facts_of(replace(cases.DENIED, flows=()))
     assert [finding.id for finding in facts.others] == ["denied-flow"]

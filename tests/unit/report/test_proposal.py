@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from leakstop.model.flow import Transport
+from leakstop.model.flow import Stream, Transport
 from leakstop.model.report import FlowRecord, Report, SecretView
 from leakstop.model.verdict import Action, Reason, RuleRef
 from leakstop.policy.destination import parse
@@ -42,6 +42,18 @@ def words(*flows: FlowRecord) -> list[str]:
         (cases.flow("bad name.test:443"), []),
         (cases.flow("a.test:443", denied=True, reason=Reason.UNPARSABLE), []),
         (cases.flow("a.test:443", reason=Reason.LOCAL), []),
+        (cases.flow("a.test:443", stream=Stream.TLS, shown="a.test"), ["a.test"]),
+        (cases.flow("a.test:443", stream=Stream.TLS), ["tcp://a.test:443"]),
+        (cases.flow("a.test:443", stream=Stream.OTHER), ["tcp://a.test:443"]),
+        (cases.flow("a.test:22", stream=Stream.OTHER), ["a.test:22"]),
+        (cases.flow("a.test:80", stream=Stream.TLS, shown="a.test"), ["https://a.test:80"]),
+        (cases.flow("a.test:8080", stream=Stream.HTTP, shown="a.test"), []),
+        (
+            cases.flow("a.test:443", denied=True, reason=Reason.IDENTITY, stream=Stream.HIDDEN),
+            ["tcp://a.test:443"],
+        ),
+        (cases.flow("a.test", protocol=Transport.DNS, reason=Reason.BUDGET), []),
+        (cases.flow("a.test", protocol=Transport.DNS, reason=Reason.BUDGET, denied=True), []),
         (cases.flow("a.test:443", rule=cases.API), []),
     ],
 )
@@ -69,6 +81,15 @@ def test_one_host_of_a_preset_stays_a_host() -> None:
 def test_a_port_that_the_preset_does_not_open_stays_a_line() -> None:
     flows = [cases.flow(f"{name}.forge.test:443") for name in ("api", "git")]
     assert words(*flows, cases.flow("git.forge.test:22")) == ["github", "git.forge.test:22"]
+
+
+def test_a_word_never_covers_what_it_does_not_allow() -> None:
+    """The preset and the index name the host, but not what its stream turned out to be."""
+    two = [cases.flow(f"{name}.forge.test:443") for name in ("api", "git")]
+    hidden = replace(two[1], stream=Stream.HIDDEN)
+    assert words(two[0], hidden) == ["api.forge.test", "tcp://git.forge.test:443"]
+    named = cases.flow("index.mirror.test:8443", reason=Reason.IDENTITY, stream=Stream.HIDDEN)
+    assert words(named) == ["tcp://index.mirror.test:8443"]
 
 
 def test_hosts_of_public_sinks_are_never_folded() -> None:
@@ -103,7 +124,18 @@ def test_looks_say_why() -> None:
         "deploy.example.test:443": (Why.SECRET,),
         "old.example.test:80": (Why.PLAIN_HTTP,),
         "203.0.113.9:8080": (Why.ADDRESS,),
-        "[2001:db8::1]": (Why.ADDRESS, Why.PROTOCOL),
+        "a socket for another protocol": (Why.PROTOCOL,),
+    }
+
+
+def test_looks_at_what_does_not_show_itself() -> None:
+    proposal = propose(*cases.STRANGE_AUDIT.flows, report=cases.STRANGE_AUDIT)
+    assert {look.flow.destination: look.whys for look in proposal.looks} == {
+        "evil.test:443": (Why.FRONT,),
+        "api.example.test:443": (Why.TRUST,),
+        "docs.example.test:8443": (Why.TRUST,),
+        "203.0.113.9:8080": (Why.ADDRESS,),
+        "x1.pages.test": (Why.BUDGET,),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from leakstop.model.flow import Transport
+from leakstop.model.flow import Stream, Transport
 from leakstop.model.report import FlowRecord
 from leakstop.model.verdict import Reason, RuleRef
 from leakstop.report.context import Context
@@ -51,6 +51,52 @@ def test_anything_against_it_is_an_attack(flow: FlowRecord, because: str) -> Non
     assert because in said
 
 
+@pytest.mark.parametrize(
+    ("flow", "because"),
+    list(
+        zip(
+            cases.STRANGE_FLOWS,
+            (
+                "the connection went to api.example.test:443",
+                "it is TLS that shows no name",
+                "it hides its name (ECH)",
+                "the policy already names api.example.test of the same domain",
+                "the packet went past the sockets",
+                "it answers a connection that came in",
+                "the policy names no other host",
+                "more names below *.pages.test were asked for than its rule allows",
+            ),
+            strict=True,
+        )
+    ),
+)
+def test_what_is_odd_is_said(flow: FlowRecord, because: str) -> None:
+    likely, said = reading_of(flow)
+    assert because in said
+    assert "could not be read" not in said
+    assert likely is (Likely.MISSING_LINE if "already names" in because else Likely.ATTACK)
+
+
+@pytest.mark.parametrize(
+    ("flow", "because"),
+    list(zip(cases.SOCKET_FLOWS, ("could not be judged", "source routing"), strict=True)),
+)
+def test_what_has_no_destination_is_no_bare_address(flow: FlowRecord, because: str) -> None:
+    likely, said = reading_of(flow)
+    assert likely is Likely.ATTACK
+    assert because in said
+    assert "bare address" not in said
+    assert "connection" not in said
+
+
+def test_a_question_may_be_odd_or_unreadable() -> None:
+    asked = cases.flow("a.test", protocol=Transport.DNS, denied=True, ip="", reason=Reason.PROTOCOL)
+    assert "ordinary programs do not ask for such records" in reading_of(asked)[1]
+    bad = replace(asked, host="", what="a DNS question without a name", reason=Reason.UNPARSABLE)
+    assert "it could not be read" in reading_of(bad)[1]
+    assert "bare address" not in reading_of(bad)[1]
+
+
 def test_a_rule_that_forbids_is_no_attack() -> None:
     rule = RuleRef("x.test", "p.yml", 3)
     flow = cases.flow("x.test:443", denied=True, rule=rule, reason=Reason.DENY_RULE)
@@ -68,8 +114,13 @@ def test_the_same_step_as_a_leak_is_an_attack() -> None:
 def test_the_words_of_the_log() -> None:
     asked = cases.flow("a.test", protocol=Transport.DNS, denied=True)
     tried = cases.flow("a.test:443", denied=True)
-    phrases = [read(Context.of(cases.CLEAN), (flow,), PLAIN).log_phrase for flow in (asked, tried)]
-    assert phrases == ["Could not resolve host", "Operation not permitted"]
+    cut = cases.flow("a.test:443", denied=True, stream=Stream.TLS, shown="a.test")
+    readings = [read(Context.of(cases.CLEAN), (flow,), PLAIN) for flow in (asked, tried, cut)]
+    assert [(reading.log_phrase, reading.unsent) for reading in readings] == [
+        ("Could not resolve host", "Nothing was"),
+        ("Operation not permitted", "Nothing was"),
+        ("Software caused connection abort", "No data was"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leakstop.detect.advice import PING
 from leakstop.model.verdict import Action, Reason
 from leakstop.report import escape
 from leakstop.report.context import Context, ancestors
@@ -12,9 +13,16 @@ from leakstop.report.facts import by_host, plural
 from leakstop.report.headline import MARKDOWN, MARKDOWN_CELL
 from leakstop.report.proposal import Line
 from leakstop.report.reading import Likely, Reading, read
+from leakstop.report.strange import (
+    NAMED_BUT,
+    REFUSED,
+    is_ping,
+    perhaps_for,
+    through,
+)
 from leakstop.report.summary import paste
 from leakstop.report.summary.markdown import folded, table
-from leakstop.report.summary.phrases import step_and_command
+from leakstop.report.summary.phrases import place_cell, step_and_command
 from leakstop.report.times import clock_of
 
 
@@ -39,11 +47,16 @@ def _one(reading: Reading) -> list[str]:
     reason = {
         Reason.DENY_RULE: "is forbidden by the policy",
         Reason.NOT_NAMED: "is not named in the policy",
+        **NAMED_BUT,
     }.get(first.reason, "could not be judged, so it was denied")
-    who = f"{escape.code(first.process.command)}{step}"
+    if first.what:
+        reason = REFUSED
+    relayed = perhaps_for(first, escape.code)
+    who = f"{escape.code(first.process.command)}{relayed}{step}"
+    where = escape.code(first.destination) + through(first, escape.code)
     phrase = escape.code(reading.log_phrase)
     return [
-        f"{escape.code(first.destination)} {reason}. {who} wanted it; {log} {phrase}.",
+        f"{where} {reason}. {who} wanted it; {log} {phrase}.",
         "",
         f"{_LEADS[reading.likely]} {reading.because}.",
     ]
@@ -66,7 +79,7 @@ def _several(readings: Sequence[Reading]) -> list[str]:
     for likely, head in heads.items():
         rows = [
             (
-                escape.cell(reading.first.destination),
+                place_cell(reading.first),
                 step_and_command(reading.first.step, reading.first.process.command),
                 escape.cell(reading.log_phrase),
                 reading.because,
@@ -89,6 +102,8 @@ def _cure(context: Context, readings: Sequence[Reading]) -> list[str]:
         if forbidden
         else []
     )
+    if any(is_ping(flow) for reading in readings for flow in reading.flows):
+        hint += ["", PING]
     lines = [line for line in context.proposal.lines if _is_denied(line)]
     plain = [line for line in lines if not {flow.host for flow in line.flows} & attacks]
     doubtful = [line for line in lines if line not in plain]
@@ -149,15 +164,18 @@ def _unexpected(context: Context, readings: Sequence[Reading]) -> list[str]:
         first = reading.first
         chain = " ‹ ".join(escape.cell(name) for name in ancestors(first.process))
         path = escape.cell(first.process.exe)
+        program = f"{path} ‹ {chain}" if chain else path
         rows.append(
             (
-                escape.cell(first.destination),
-                f"{path} ‹ {chain}" if chain else path,
+                place_cell(first),
+                program + perhaps_for(first, escape.cell),
                 escape.cell(first.step),
                 clock_of(context.report, first.first_ns),
                 plural(reading.tries, "try", "tries"),
             )
         )
     heads = ("Host", "Program", "Step", "First asked", "")
-    what = "this host" if len(readings) == 1 else "these hosts"
+    what = "this" if len(readings) == 1 else "these"
+    if not any(reading.first.what for reading in readings):
+        what += " host" if len(readings) == 1 else " hosts"
     return ["", *folded(f"If you do not expect {what}", table(heads, rows))]

@@ -10,11 +10,13 @@ from leakstop.model.verdict import Action, Reason
 from leakstop.report import escape
 from leakstop.report.context import BUILT_IN, Context
 from leakstop.report.facts import count_hosts, plural
+from leakstop.report.strange import oddities, through
 from leakstop.report.summary.markdown import folded, table
 from leakstop.report.summary.phrases import (
     command_chain,
     named_in,
     notes_list,
+    place_cell,
     watched_words,
 )
 
@@ -22,7 +24,7 @@ from leakstop.report.summary.phrases import (
 def details_section(context: Context) -> list[str]:
     """Fold the hosts, what was watched, and what could not be seen."""
     facts = context.facts
-    if facts.clean:
+    if facts.clean or not facts.hosts:
         title = "Where it went, and what was watched"
     else:
         hosts = plural(facts.hosts, "host")
@@ -49,7 +51,8 @@ def flow_table(context: Context, flows: Sequence[FlowRecord]) -> list[str]:
             runner.append(flow)
             continue
         place = context.vocabulary.place(flow)
-        key = (escape.cell(flow.step), command_chain(flow), escape.cell(place), _verdict(flow))
+        went = escape.cell(place) + through(flow, escape.cell)
+        key = (escape.cell(flow.step), command_chain(flow), went, _verdict(flow))
         rows.setdefault(key, []).append(flow)
     cells = [(*key[:2], key[2] + _amount(group, key[2]), key[3]) for key, group in rows.items()]
     if runner:
@@ -60,7 +63,7 @@ def flow_table(context: Context, flows: Sequence[FlowRecord]) -> list[str]:
 
 def _amount(flows: Sequence[FlowRecord], shown: str) -> str:
     """How many hosts or tries a row stands for, where the row does not say it."""
-    if escape.cell(flows[0].destination) != shown:
+    if place_cell(flows[0]) != shown:
         return f" ({plural(count_hosts(flows), 'host')})"
     tries = sum(flow.count for flow in flows)
     return f" ({tries:,} times)" if tries > 1 else ""
@@ -70,7 +73,8 @@ def _verdict(flow: FlowRecord) -> str:
     if flow.reason is Reason.LEAK:
         word = "stopped" if flow.applied is Action.DENY else "left"
         return f"**{word}**: it carried a secret"
+    odd = "".join(f"; {oddity}" for oddity in oddities(flow, escape.cell))
     if flow.applied is Action.DENY:
         word = "denied as wanted" if flow.quiet or flow.service else "**denied**"
-        return f"{word}: {named_in(flow)}"
-    return named_in(flow)
+        return f"{word}: {named_in(flow)}{odd}"
+    return f"{named_in(flow)}{odd}"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from leakstop.model.finding import Finding
+from leakstop.model.process import UNKNOWN
 from leakstop.report import escape
 from leakstop.report.context import Context
 from leakstop.report.summary.markdown import table
@@ -15,13 +17,19 @@ def others_section(context: Context) -> list[str]:
         (
             finding.severity.value,
             escape.prose(finding.title) + _about(finding.destination),
-            step_and_command(finding.step, finding.process.command),
+            _who(finding),
             escape.prose(finding.action_taken) or escape.NOTHING,
             escape.prose(finding.what_to_do) or escape.NOTHING,
         )
         for finding in context.facts.others
     ]
     return table(("", "What", "Step › command", "What was done", "What to do"), rows)
+
+
+def _who(finding: Finding) -> str:
+    if finding.process == UNKNOWN:
+        return escape.NOTHING
+    return step_and_command(finding.step, finding.process.command)
 
 
 def _about(destination: str) -> str:

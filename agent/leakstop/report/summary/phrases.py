@@ -6,6 +6,7 @@ from __future__ import annotations
 from leakstop.model.report import FlowRecord, SecretView
 from leakstop.report import escape
 from leakstop.report.context import BUILT_IN, Context, starter
+from leakstop.report.strange import NAMED_BUT, perhaps_for, through
 
 _MAX_SECRETS = 30
 
@@ -29,17 +30,26 @@ def step_and_command(step: str, command: str) -> str:
     return f"{escape.cell(step)} › {escape.cell(command)}" if step else escape.cell(command)
 
 
+def place_cell(flow: FlowRecord) -> str:
+    """Where a flow went, in a table cell."""
+    return escape.cell(flow.destination) + through(flow, escape.cell)
+
+
 def command_chain(flow: FlowRecord) -> str:
     """``pytest › curl`` in a table cell."""
     parent = starter(flow.process)
-    command = escape.cell(flow.process.command)
+    command = escape.cell(flow.process.command) + perhaps_for(flow, escape.cell)
     return f"{escape.cell(parent)} › {command}" if parent else command
 
 
 def named_in(flow: FlowRecord) -> str:
     """Where the rule for a flow was written, in a table cell."""
     if flow.rule is None:
-        return "a service of this machine, not the job" if flow.service else "not named"
+        if flow.service:
+            return "a service of this machine, not the job"
+        if flow.what:
+            return "no rule can name it"
+        return "named" if flow.reason in NAMED_BUT else "not named"
     if flow.rule.source == BUILT_IN:
         return f"{BUILT_IN}: {escape.cell(flow.rule.via or flow.rule.text)}"
     return escape.cell(flow.rule.place())

@@ -78,9 +78,15 @@ def _why(look: Look) -> str:
         Why.SINK: "anyone can store data here; allow only names that are yours",
         Why.ADDRESS: "a bare address: nothing says whose it is",
         Why.PLAIN_HTTP: "plain HTTP: everybody on the way can read and change it",
-        Why.PROTOCOL: "no rule of this release can name it",
+        Why.TRUST: "it does not show its name: the line trusts whatever is at its address",
+        Why.FRONT: "asked for on a connection to another host; nobody looked this one up",
+        Why.BUDGET: (
+            "a wildcard names it, but more names below it were asked for than its rule allows; "
+            "raise `names:` there, or find out who makes them up"
+        ),
+        Why.PROTOCOL: "no rule can name it",
     }
     said = "; ".join(words[why] for why in look.whys)
-    if not set(look.whys) & {Why.ADDRESS, Why.PLAIN_HTTP, Why.PROTOCOL}:
+    if not set(look.whys) & {Why.ADDRESS, Why.PLAIN_HTTP, Why.BUDGET, Why.PROTOCOL}:
         return said
     return f"{said}; {'its line covers the rest only' if look.proposed else 'it has no line above'}"
