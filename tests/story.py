@@ -17,12 +17,13 @@ from ipaddress import ip_network
 from typing import Any
 from typing import Protocol as Interface
 
-from leakstop.engine.commands import Command, Kill
+from leakstop.engine.commands import Command, Cut, Kill
 from leakstop.engine.core import Engine
 from leakstop.errors import ExitCode
 from leakstop.model.codec import event_from_json, event_to_json
 from leakstop.model.event import (
     Answer,
+    Bound,
     Connect,
     Event,
     Exec,
@@ -35,9 +36,10 @@ from leakstop.model.event import (
     SecretHit,
     Started,
     StepSeen,
+    StreamSeen,
 )
 from leakstop.model.finding import Finding
-from leakstop.model.flow import Transport
+from leakstop.model.flow import Stream, Transport
 from leakstop.model.report import FlowRecord, Report, SecretView
 from leakstop.model.verdict import Action, Carriage, Mode, Reason, RuleRef, Verdict
 from leakstop.policy.rules import (
@@ -57,6 +59,8 @@ WALL_S = 1_700_000_000.0
 
 NAMED = Verdict(Action.ALLOW, Action.ALLOW, Reason.ALLOW_RULE)
 """A rule allows it."""
+LOCAL = Verdict(Action.ALLOW, Action.ALLOW, Reason.LOCAL)
+"""It stays on this machine."""
 PASSED = Verdict(Action.DENY, Action.ALLOW, Reason.NOT_NAMED)
 """Nothing names it, in audit."""
 REFUSED = Verdict(Action.DENY, Action.DENY, Reason.NOT_NAMED)
@@ -65,6 +69,8 @@ FORBIDDEN = Verdict(Action.DENY, Action.DENY, Reason.DENY_RULE)
 """A rule denies it."""
 LEAKING = Verdict(Action.DENY, Action.DENY, Reason.LEAK)
 """Nothing names it, and it was stopped because of a secret."""
+UNSHOWN = Verdict(Action.DENY, Action.DENY, Reason.IDENTITY)
+"""A rule names it, but it is not what the rule asks for, in block."""
 LEAKING_NAMED = Verdict(Action.ALLOW, Action.DENY, Reason.LEAK)
 """A rule allows it, but not with this secret."""
 
@@ -75,6 +81,11 @@ LEAKING_NAMED = Verdict(Action.ALLOW, Action.DENY, Reason.LEAK)
 def allow(place: str, port: int = 443) -> Rule:
     """A rule that allows a TCP destination."""
     return _rule(Action.ALLOW, place, Protocol.TCP, port)
+
+
+def allow_tls(place: str, port: int = 443) -> Rule:
+    """A rule that allows a destination which shows its name."""
+    return _rule(Action.ALLOW, place, Protocol.TLS, port)
 
 
 def deny(place: str, *, quiet: bool = False) -> Rule:
@@ -178,6 +189,20 @@ def connects(
     return Connect(**{**defaults, **where, **_judged(verdict), **fields})
 
 
+def shows(
+    pid: int, ip: str, name: str = "", port: int = 443, verdict: Verdict = NAMED, **fields: Any
+) -> StreamSeen:
+    """A connection shows for whom it is meant."""
+    defaults: dict[str, Any] = {"ts_ns": 0, "stream": Stream.TLS, "name_port": port}
+    where = {"pid": pid, "ip": ip, "port": port, "name": name}
+    return StreamSeen(**{**defaults, **where, **_judged(verdict), **fields})
+
+
+def binds(pid: int, port: int, ip: str = "127.0.0.1") -> Bound:
+    """A process becomes the server behind a port."""
+    return Bound(0, pid, ip, port)
+
+
 def loses(count: int, where: str = "events") -> Loss:
     """Events are lost."""
     return Loss(0, where, count)
@@ -256,6 +281,18 @@ class Kills(_Described):
         """Fail the test if others were, or none."""
         killed = [command.pid for command in story.commands if isinstance(command, Kill)]
         assert tuple(killed) == self.pids
+
+
+class Cuts(_Described):
+    """What was seen last made the engine end exactly these connections."""
+
+    def __init__(self, *cookies: int) -> None:
+        self.cookies = cookies
+
+    def check(self, story: Story) -> None:
+        """Fail the test if others were, or none."""
+        cut = [command.cookie for command in story.commands if isinstance(command, Cut)]
+        assert tuple(cut) == self.cookies
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def run(directory: Path, preset: str, command: list[str]) -> tuple[int, str, dic
     done = subprocess.run(
         [
             *(sys.executable, "-m", "leakstop", "run", "--mode", "block"),
+            *("--uplinks", "none"),
             *("--policy", str(ROOT / f"policies/{preset}.yml"), "--report-dir", str(report)),
             *("--", *command),
         ],
@@ -84,7 +85,8 @@ def test_the_denial_does_not_hang(tmp_path: Path) -> None:
     began = time.monotonic()
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "leakstop", "run", "--mode", "block", "--"),
+            *(sys.executable, "-m", "leakstop", "run", "--mode", "block"),
+            *("--uplinks", "none", "--"),
             *(sys.executable, "-c", script),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "agent")},

@@ -36,8 +36,9 @@ def directory() -> Iterator[Path]:
 def guard(
     directory: Path, *options: str, command: list[str] = DOWNLOAD, **variables: str
 ) -> subprocess.CompletedProcess[str]:
+    place = ["--uplinks", "none", "--report-dir", "R"]
     return subprocess.run(
-        [sys.executable, "-m", "leakstop", "run", *options, "--report-dir", "R", "--", *command],
+        [sys.executable, "-m", "leakstop", "run", *options, *place, "--", *command],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(AGENT), **variables},
         capture_output=True,

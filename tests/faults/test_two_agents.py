@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from faults.scene import LEAKSTOP, Running, leakstop
+from faults.scene import ENVIRON, LEAKSTOP, Running, leakstop
 from lab import Lab, cgroup
 from lab.guard import DENIED, Guarded
 
 pytestmark = pytest.mark.root
 
-USAGE = 2
+USAGE, UNSUPPORTED = 2, 4
 HOSTS = ("home", "other")
 POLICY = "version: 1\nmode: block\nallow: {host}.test\n"
 # Visits both hosts once the other command is under its guard, too.
@@ -56,18 +56,28 @@ def test_two_guards_at_once_each_deny_their_own(lab: Lab, tmp_path: Path) -> Non
 
 
 def test_a_guard_inside_a_guard_may_what_both_allow(
-    lab: Lab, tmp_path: Path, leakstop: Callable[..., Guarded]
+    lab: Lab, tmp_path: Path, options: list[str | Path]
 ) -> None:
     """The inner one's policy cannot widen the outer one's."""
     inner = written(lab, "other")
     visits = "curl -sS -m 5 https://home.test/; curl -sS -m 5 https://other.test/; exit 0"
     command = [*LEAKSTOP, "run", "--policy", inner, "--report-dir", tmp_path / "inner"]
-    outer = leakstop([*command, "--", "sh", "-c", visits], policy=POLICY.format(host="home"))
-    assert outer.code == DENIED, outer.stderr
-    assert outer.stdout == ""
+    group = Path(options[options.index("--cgroup") + 1])
+    inside = cgroup.command_in(group, list(map(str, [*command, "--", "sh", "-c", visits])))
+    done = lab.run(inside, env=ENVIRON)
+    assert (done.returncode, done.stdout) == (DENIED, ""), done.stderr
     assert lab.home.bytes_received == lab.other.bytes_received == 0
-    report = json.loads((tmp_path / "inner" / "report.json").read_text())
-    assert report["exit_code"] == DENIED
+
+
+def test_a_guarded_command_loads_no_guard_of_its_own(
+    lab: Lab, tmp_path: Path, leakstop: Callable[..., Guarded]
+) -> None:
+    """Who may load programs may also take the outer guard's away."""
+    command = [*LEAKSTOP, "run", "--policy", written(lab, "other"), "--report-dir", tmp_path / "in"]
+    outer = leakstop([*command, "--", "touch", tmp_path / "ran"], policy=POLICY.format(host="home"))
+    assert outer.code == UNSUPPORTED, outer.stderr
+    assert "the kernel refused" in outer.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.fixture

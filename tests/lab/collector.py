@@ -12,6 +12,7 @@ from typing import cast
 from lab.tls import Channel
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"
+LASTING_REPLY = REPLY.replace(b"Connection: close\r\n", b"")
 _REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/1\.[01]\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
@@ -109,6 +110,16 @@ def _is_complete(head: bytes, body: bytes) -> bool:
         return body.endswith(b"0\r\n\r\n")
     length = _LENGTH.search(head)
     return len(body) >= (int(length[1]) if length else 0)
+
+
+class Patient(Stream):
+    """Answers every request with its body in full, and leaves the connection open for more."""
+
+    def data_received(self, data: bytes) -> None:
+        """Record and answer."""
+        self._seen.wire += data
+        self._seen.plain += data
+        self._transport.write(LASTING_REPLY)
 
 
 class Datagrams(asyncio.DatagramProtocol):

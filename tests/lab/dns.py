@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import cast
@@ -26,6 +26,10 @@ class Question:
     """``udp`` or ``tcp``."""
 
 
+Script = Callable[[DNSRecord, DNSRecord], bytes]
+"""Makes an answer of the query and an empty reply to it."""
+
+
 class NameServer:
     """Authoritative for everything: a name that the zone does not hold does not exist.
 
@@ -35,6 +39,8 @@ class NameServer:
 
     def __init__(self, zone: Mapping[str, Sequence[str]]) -> None:
         self.zone = dict(zone)
+        self.scripts: dict[str, Script] = {}
+        """By name in lower case: who makes the answers about it."""
         self.questions: list[Question] = []
         self.wire = bytearray()
         """All bytes that arrived, also those that were no question."""
@@ -62,6 +68,8 @@ class NameServer:
         self.questions.append(Question(asked, str(qtype), transport))
         reply = record.reply()
         name = asked.lower()
+        if name in self.scripts:
+            return self.scripts[name](record, reply)
         if not self._find(name):
             reply.header.rcode = RCODE.NXDOMAIN
         for _ in range(MOST_CNAMES):

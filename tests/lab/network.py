@@ -125,12 +125,12 @@ class Lab:
         self._closing.append(self.services.close)
         self.job = Namespace(files=self._job_files())
         self._closing.append(self.job.close)
-        self._ip(self.job, _JOB_LINK.format(services=self.services.path))
-        self._ip(self.services, _SERVICE_LINK)
+        self.configure(self.job, _JOB_LINK.format(services=self.services.path))
+        self.configure(self.services, _SERVICE_LINK)
 
         _authority().write(self.directory / "ca.pem")
-        self._listen([RESOLVER, RESOLVER6], tcp={53: lambda: TcpFront(self.dns)})
-        self._listen([], udp={53: lambda: UdpFront(self.dns)}, bound=[RESOLVER, RESOLVER6])
+        self.listen([RESOLVER, RESOLVER6], tcp={53: lambda: TcpFront(self.dns)})
+        self.listen([], udp={53: lambda: UdpFront(self.dns)}, bound=[RESOLVER, RESOLVER6])
         self.collector = self.serve(
             "collector.test", COLLECTOR, bare=[BARE], http=(80, 8443), udp=(53, 443, 9999)
         )
@@ -177,10 +177,15 @@ class Lab:
         streams = {port: lambda: Stream(host) for port in http}
         sealed = {port: lambda: Stream(host, context) for port in https}
         datagrams = {port: lambda: Datagrams(host) for port in udp}
-        self._listen(everywhere, tcp={**streams, **sealed}, udp=datagrams)
+        self.listen(everywhere, tcp={**streams, **sealed}, udp=datagrams)
         return host
 
-    def _listen(
+    def serve_names(self, address: str) -> None:
+        """Let the name server answer at ``address``, too."""
+        tcp, udp = {53: lambda: TcpFront(self.dns)}, {53: lambda: UdpFront(self.dns)}
+        self.listen([address], tcp=tcp, udp=udp)
+
+    def listen(
         self,
         addresses: Iterable[str],
         *,
@@ -190,7 +195,7 @@ class Lab:
     ) -> None:
         """Give the services ``addresses`` (``bound`` are there already) and listen on each."""
         new = list(addresses)
-        self._ip(self.services, "".join(map(_address_line, new)))
+        self.configure(self.services, "".join(map(_address_line, new)))
         for address in [*new, *bound]:
             for port, stream in (tcp or {}).items():
                 listener = self._socket(address, port, socket.SOCK_STREAM)
@@ -210,7 +215,12 @@ class Lab:
         return self.services.call(bind)
 
     @staticmethod
-    def _ip(namespace: Namespace, script: str) -> None:
+    def configure(namespace: Namespace, script: str) -> None:
+        """Run lines of ip(8) in a namespace.
+
+        Raises:
+            RuntimeError: one of them failed.
+        """
         command = ["ip", "-batch", "-"]
         done = namespace.call(
             lambda: subprocess.run(command, input=script, text=True, capture_output=True)

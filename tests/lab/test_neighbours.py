@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import pytest
 
-from lab.guard import DENIED, Guarded
+from lab import Lab
+from lab.guard import DENIED
+from lab.machine import machine
 
 pytestmark = pytest.mark.root
-
-Guard = Callable[..., Guarded]
 
 # As an engine does it: a bridge, and behind a veth port of it a container's namespace.
 MAKE = """\
@@ -46,11 +45,12 @@ def job(bridge: str, network: str) -> list[str]:
     return ["sh", "-c", f'cd "$(mktemp -d)" && mkfifo go\n{script}']
 
 
-def test_a_network_of_containers_is_not_egress(leakstop: Guard) -> None:
-    done = leakstop(job("br-0123456789ab", "172.30.7"), mode="block")
-    assert "reached" in done.stdout, done.stderr
-    flows = [flow for flow in done.report["flows"] if flow["ip"] == "172.30.7.2"]
-    assert {flow["reason"] for flow in flows if flow["applied"] == "allow"} == {"local"}
+def test_a_network_of_containers_is_not_egress(lab: Lab) -> None:
+    with machine(lab, mode="block") as guarded:
+        assert "reached" in guarded.run(*job("br-0123456789ab", "172.30.7"))
+        guarded.stop()
+    there = [e for e in guarded.events if e["kind"] == "connect" and e["ip"] == "172.30.7.2"]
+    assert {event["reason"] for event in there if event["applied"] == "allow"} == {"local"}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_network_of_containers_is_not_egress(leakstop: Guard) -> None:
         pytest.param("uplink0", "172.30.7", id="a bridge of somebody's own"),
     ],
 )
-def test_nobody_declares_the_world_local(leakstop: Guard, bridge: str, network: str) -> None:
-    done = leakstop(job(bridge, network), mode="block")
-    assert "reached" not in done.stdout
-    assert done.code == DENIED, done.stderr
+def test_nobody_declares_the_world_local(lab: Lab, bridge: str, network: str) -> None:
+    with machine(lab, mode="block") as guarded:
+        assert "reached" not in guarded.run(*job(bridge, network))
+        assert guarded.stop() == DENIED
