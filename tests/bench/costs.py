@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What one connection, one lookup and one exec cost with the guard, against without."""
+"""What connections, lookups, packets and execs cost with the guard, against without."""
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from bench import programs
 from bench.figures import Compared, heading, table
+from bench.peer import DISCARD, ECHO
 from bench.stage import (
+    NAMED,
     PEER,
     PORT,
     Guard,
@@ -22,15 +21,16 @@ from bench.stage import (
     policy_text,
     request,
 )
+from bench.turns import Order, Turn, take_turns
 
 HOSTS = (10, 1_000, 50_000)
 SECRETS = (0, 3, 100)
 LONG = 128 * 1024 - 1
 """Bytes of the longest argument that Linux takes (MAX_ARG_STRLEN, with its NUL)."""
-PAUSE_S = 0.03
-"""After each turn: what an agent still works on would count for the next worker."""
-
-Order = Mapping[str, Any]
+NOISE = "no guard"
+"""Nothing against nothing: how far from 1 a ratio is for no reason."""
+OFTEN = 0.9
+"""Runs each time from which a program is shown; the rarer ones are others' or once for many."""
 
 
 def query(name: str) -> str:
@@ -44,9 +44,9 @@ def names_of(hosts: int) -> list[str]:
     return [host_name(number) for number in range(0, hosts // 2, max(1, hosts // 32))]
 
 
-def connecting() -> Order:
+def connecting(port: int = PORT) -> Order:
     """TCP to the far end."""
-    return {"work": "connect", "address": PEER, "port": PORT}
+    return {"work": "connect", "address": PEER, "port": port}
 
 
 def looking_up(hosts: int) -> Order:
@@ -58,24 +58,24 @@ def looking_up(hosts: int) -> Order:
     }
 
 
-def take_turns(
-    bare: Worker, guarded: Sequence[Worker], orders: Sequence[Order], rounds: int
-) -> list[Compared]:
-    """Let every worker do its order in each round, and compare with the first one's.
+def shaking_hands(hosts: int) -> Order:
+    """TLS with names that a policy of so many hosts allows, where their answers lead."""
+    return {"work": "handshake", "address": NAMED, "port": 443, "sni": names_of(hosts)}
 
-    ``orders`` has one for each guarded worker; the one without a guard does each of them, too.
-    Who begins changes from round to round.
-    """
-    cpu = min(os.sched_getaffinity(0))
-    turns = [(side, number) for number in range(len(guarded)) for side in (0, 1)]
-    took: dict[tuple[int, int], list[float]] = {turn: [] for turn in turns}
-    for round_ in range(rounds):
-        at = round_ % len(turns)
-        for side, number in turns[at:] + turns[:at]:
-            worker = guarded[number] if side else bare
-            took[side, number].append(worker.do(**orders[number], cpu=cpu)["ns"] / 1000)
-            time.sleep(PAUSE_S)
-    return [Compared.of(took[0, number], took[1, number]) for number in range(len(guarded))]
+
+def works(hosts: int) -> Mapping[str, Order]:
+    """What is compared. ``count`` is how often in a turn, ``parts`` what one consists of."""
+    echo, discard = {"address": PEER, "port": ECHO}, {"address": PEER, "port": DISCARD}
+    return {
+        "connect": {**connecting(), "count": 200},
+        "DNS lookup": {**looking_up(hosts), "count": 200},
+        "first byte": {**echo, "work": "first byte", "count": 100},
+        "TLS handshake, first byte": {**shaking_hands(hosts), "count": 20},
+        "TCP, a round trip": {**echo, "work": "round trips", "parts": 200, "count": 5},
+        "TCP, a MiB": {**discard, "work": "bulk", "parts": 32, "count": 3},
+        "UDP, a datagram": {**discard, "work": "datagrams", "parts": 2000, "count": 5},
+        "exec /bin/true": {"work": "exec", "count": 40},
+    }
 
 
 def print_compared(label: str, rows: Sequence[tuple[str, Compared]]) -> None:
@@ -83,14 +83,14 @@ def print_compared(label: str, rows: Sequence[tuple[str, Compared]]) -> None:
     table(
         (label, "without µs", "ratio", "added µs", "ratio of fastest"),
         [
-            (name, f"{one.bare:.1f}", f"{one.ratio:.2f}", f"{one.added:+.1f}", f"{one.fastest:.2f}")
+            (name, f"{one.bare:.1f}", f"{one.ratio:.2f}", f"{one.added:+.2f}", f"{one.fastest:.2f}")
             for name, one in rows
         ],
     )
 
 
 def hosts(stage: Stage, rounds: int) -> None:
-    """Connect, look up and exec under policies of different lengths."""
+    """Connections, lookups, packets and execs under policies of different lengths."""
     with ExitStack() as stack:
         bare = stack.enter_context(stage.worker())
         guards: list[Guard] = []
@@ -99,40 +99,51 @@ def hosts(stage: Stage, rounds: int) -> None:
             guard, (worker,) = stack.enter_context(stage.guarded(request(policy_text(number))))
             guards.append(guard)
             workers.append(worker)
+            # So that TLS goes where allowed names led.
+            worker.do(**looking_up(number), count=len(names_of(number)))
+        other = stack.enter_context(stage.worker())
         heading("With the guard against without, by hosts in the policy (block mode, no secrets)")
-        works: dict[str, list[Order]] = {
-            "connect": [{**connecting(), "count": 200}] * len(HOSTS),
-            "DNS lookup": [{**looking_up(number), "count": 200} for number in HOSTS],
-            "exec /bin/true": [{"work": "exec", "count": 40}] * len(HOSTS),
-        }
-        for name, orders in works.items():
-            compared = take_turns(bare, workers, orders, rounds)
-            labels = [f"{number:,} hosts" for number in HOSTS]
-            print_compared(name, list(zip(labels, compared, strict=True)))
-        _in_kernel(list(zip(HOSTS, guards, workers, strict=True)))
+        for name, order in works(HOSTS[0]).items():
+            pairs = {NOISE: (Turn(bare, order), Turn(other, order))}
+            for number, worker in zip(HOSTS, workers, strict=True):
+                order = works(number)[name]
+                pairs[f"{number:,} hosts"] = (Turn(bare, order), Turn(worker, order))
+            compared = take_turns(list(pairs.values()), rounds)
+            print_compared(name, list(zip(pairs, compared, strict=True)))
+        _in_kernel(guards, workers)
         lost = sum(guard.report().coverage.lost_events for guard in guards)
         print(f"  events lost: {lost}", flush=True)
 
 
-def _in_kernel(arms: Sequence[tuple[int, Guard, Worker]]) -> None:
+def _in_kernel(guards: Sequence[Guard], workers: Sequence[Worker]) -> None:
     """The same without the rest of the machine: what the kernel counts for our programs."""
     heading("Time in our programs, counted by the kernel (nanoseconds a run)")
-    columns: dict[str, dict[int, str]] = {}
+    rows = []
     with programs.counting():
-        for number, guard, worker in arms:
-            before = {one.name: one for one in programs.of_process(guard.pid)}
-            worker.do(**connecting(), count=500)
-            worker.do(**looking_up(number), count=500)
-            worker.do("exec", count=100)
-            for after in programs.of_process(guard.pid):
-                runs = after.runs - before[after.name].runs
-                ns = after.run_ns - before[after.name].run_ns
-                if runs >= 100:
-                    columns.setdefault(after.name, {})[number] = f"{ns / runs:.0f}"
-    table(
-        ("program", *(f"{number:,} hosts" for number in HOSTS)),
-        [(name, *(row.get(number, "–") for number in HOSTS)) for name, row in columns.items()],
-    )
+        for name in works(HOSTS[0]):
+            spent = [
+                _spent(guard, worker, works(number)[name])
+                for number, guard, worker in zip(HOSTS, guards, workers, strict=True)
+            ]
+            for program, (often, _) in spent[0].items():
+                cells = [f"{one[program][1]:.0f}" if program in one else "–" for one in spent]
+                rows.append((name, program, f"{often:.1f}", *cells))
+    table(("", "program", "runs", *(f"{number:,} hosts" for number in HOSTS)), rows)
+
+
+def _spent(guard: Guard, worker: Worker, order: Order) -> dict[str, tuple[float, float]]:
+    """For each program that takes part: how often each time, and nanoseconds a run."""
+    before = {one.name: one for one in programs.of_process(guard.pid)}
+    times = worker.do(**order)["done"] * order.get("parts", 1)
+    spent = {}
+    for after in programs.of_process(guard.pid):
+        if after.everywhere and order["work"] != "exec":
+            continue  # others' processes
+        runs = after.runs - before[after.name].runs
+        if runs / times >= OFTEN:
+            ns = after.run_ns - before[after.name].run_ns
+            spent[after.name] = (runs / times, ns / runs)
+    return spent
 
 
 def secrets(stage: Stage, rounds: int) -> None:
@@ -145,7 +156,7 @@ def secrets(stage: Stage, rounds: int) -> None:
             workers.append(stack.enter_context(stage.guarded(armed))[1][0])
         heading("exec with the guard against without, by secrets (block mode, 10 hosts)")
         for label, size in (("exec, short argv", 0), ("exec, argv of 128 KiB", LONG)):
-            orders = [{"work": "exec", "count": 30, "argument": size}] * len(SECRETS)
-            compared = take_turns(bare, workers, orders, rounds)
+            order = {"work": "exec", "count": 30, "argument": size}
+            pairs = [(Turn(bare, order), Turn(worker, order)) for worker in workers]
             labels = [f"{number} secrets" for number in SECRETS]
-            print_compared(label, list(zip(labels, compared, strict=True)))
+            print_compared(label, list(zip(labels, take_turns(pairs, rounds), strict=True)))

@@ -58,10 +58,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table: the first column to the left, figures to the right."""
     cells = [[str(cell) for cell in row] for row in (columns, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for first, *rest in cells:
-        line = [first.ljust(widths[0])]
-        line += [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]
-        print("  " + "  ".join(line).rstrip(), flush=True)
+    for row in cells:
+        table_row(row, widths)
+
+
+def table_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+    """Print one row, for a table that grows while one waits."""
+    line = [cells[0].ljust(widths[0])]
+    line += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    print("  " + "  ".join(line).rstrip(), flush=True)
 
 
 def target(value: float, limit: float) -> str:

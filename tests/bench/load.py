@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import Callable
+from functools import cache
 from statistics import median
 from time import perf_counter_ns, sleep
 from typing import Any
@@ -20,6 +22,8 @@ from typing import Any
 TRUE = "/bin/true"
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: close at once, so that no socket waits for a minute (TIME_WAIT)."""
+_LITTLE = b"x" * 32
+_MIB = bytes(1 << 20)
 
 
 def connect(order: dict[str, Any], number: int) -> None:
@@ -42,6 +46,57 @@ def lookup(order: dict[str, Any], number: int) -> None:
         sock.recv(4096)
 
 
+def first_byte(order: dict[str, Any], number: int) -> None:
+    """Connect, send a little, and take the first byte of the answer."""
+    with _connected(order) as sock:
+        sock.send(_LITTLE)
+        sock.recv(1)
+
+
+def handshake(order: dict[str, Any], number: int) -> None:
+    """The same within TLS, where the name of the server is shown to whoever looks on."""
+    names = order["sni"]
+    with _tls().wrap_socket(_connected(order), server_hostname=names[number % len(names)]) as sock:
+        sock.send(_LITTLE)
+        sock.recv(1)
+
+
+def visit(order: dict[str, Any], number: int) -> None:
+    """Look a name up, then go there: what a client of HTTPS does."""
+    lookup(order, number)
+    handshake(order, number)
+
+
+def bulk(order: dict[str, Any], number: int) -> None:
+    """Send ``parts`` MiB over one connection, until the far end has read them all."""
+    with _connected(order) as sock:
+        for _ in range(order["parts"]):
+            sock.sendall(_MIB)
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(1)
+
+
+def round_trips(order: dict[str, Any], number: int) -> None:
+    """Send a byte and wait for it to come back, ``parts`` times on one connection."""
+    with _connected(order) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(order["parts"]):
+            sock.send(b"x")
+            sock.recv(1)
+
+
+def datagrams(order: dict[str, Any], number: int) -> None:
+    """Send ``parts`` small datagrams from one socket."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((order["address"], order["port"]))
+        for _ in range(order["parts"]):
+            sock.send(_LITTLE)
+
+
+def spin(order: dict[str, Any], number: int) -> None:
+    """Do nothing: in a storm, that keeps a processor busy."""
+
+
 def execute(order: dict[str, Any], number: int) -> None:
     """Run a program to its end, with ``argument`` bytes as its only argument."""
     argument = f"{number:x}".ljust(order.get("argument", 0), "x")
@@ -53,12 +108,38 @@ def execute(order: dict[str, Any], number: int) -> None:
 WORK: dict[str, Callable[[dict[str, Any], int], None]] = {
     "connect": connect,
     "lookup": lookup,
+    "first byte": first_byte,
+    "handshake": handshake,
+    "visit": visit,
+    "bulk": bulk,
+    "round trips": round_trips,
+    "datagrams": datagrams,
+    "spin": spin,
     "exec": execute,
 }
 
 
+def _connected(order: dict[str, Any]) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    sock.connect((order["address"], order["port"]))
+    return sock
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once. Who the far end is does not matter here, and to check it takes its time."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def repeat(order: dict[str, Any]) -> dict[str, Any]:
-    """Do it ``count`` times, on processor ``cpu`` if one is named; the median is what one costs."""
+    """Do it ``count`` times, on processor ``cpu`` if one is named.
+
+    What one costs is the median, divided by the ``parts`` that each consists of.
+    """
     if "cpu" in order:
         os.sched_setaffinity(0, {order["cpu"]})
     work, took = WORK[order["work"]], []
@@ -67,7 +148,7 @@ def repeat(order: dict[str, Any]) -> dict[str, Any]:
         began = perf_counter_ns()
         work(order, number)
         took.append(perf_counter_ns() - began)
-    return {"ns": median(took), "done": len(took)}
+    return {"ns": median(took) / order.get("parts", 1), "done": len(took)}
 
 
 def storm(order: dict[str, Any]) -> dict[str, Any]:

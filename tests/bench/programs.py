@@ -19,6 +19,8 @@ from leakstop.sensor.kernel import load
 
 _STATS_RUN_TIME = 0
 """BPF_STATS_RUN_TIME of <linux/bpf.h>"""
+_TYPE_TRACING = 26
+"""BPF_PROG_TYPE_TRACING"""
 
 
 class _Info(ctypes.Structure):
@@ -49,6 +51,8 @@ class Program:
     """A loaded program."""
 
     name: str
+    everywhere: bool
+    """It runs for every process of the machine, guarded or not."""
     verified: int
     """Instructions that the verifier walked through, over all paths."""
     runs: int
@@ -61,7 +65,7 @@ def loaded(policy: Policy, secrets: Sequence[Secret]) -> tuple[Program, ...]:
 
     What is configured matters: the verifier leaves out what the constants rule out.
     """
-    opened = load(policy, compile_tables(policy), table_of(secrets))
+    opened = load(policy, compile_tables(policy), table_of(secrets), uplinks=True)
     try:
         return tuple(
             _program(library().call("bpf_program__fd", opened._program(name)))
@@ -104,4 +108,6 @@ def _program(descriptor: int) -> Program:
     )
     if failed:
         raise OSError(-failed, "a program cannot be looked at")
-    return Program(info.name.decode(), info.verified_insns, info.run_cnt, info.run_time_ns)
+    everywhere = info.type == _TYPE_TRACING
+    name = info.name.decode()
+    return Program(name, everywhere, info.verified_insns, info.run_cnt, info.run_time_ns)

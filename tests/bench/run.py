@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """`make bench`: prints what the guard costs on this machine, as ratios of one run.
 
-Needs root. Takes about three minutes and leaves nothing behind. Whatever is compared takes
+Needs root. Takes about five minutes and leaves nothing behind. Whatever is compared takes
 turns, so that a machine that is busy for a while is busy for both; the middle value counts.
 """
 
@@ -17,11 +17,14 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "agent"), str(_ROOT / "tests")]
 
-from bench import agent, arming, costs, policies, verifier  # noqa: E402
+from bench import agent, arming, costs, policies, queued, soak, verifier  # noqa: E402
 from bench.figures import machine  # noqa: E402
 from bench.stage import Stage  # noqa: E402
 
-SECTIONS = ("hosts", "secrets", "arming", "memory", "events", "policies", "needles", "verifier")
+SECTIONS = (
+    *("hosts", "nfqueue", "secrets", "arming", "memory", "events", "soak"),
+    *("policies", "needles", "verifier"),
+)
 
 
 def main() -> int:
@@ -29,6 +32,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--rounds", type=int, default=20, help="turns of each comparison")
+    parser.add_argument("--seconds", type=float, default=30, help="`soak`: for how long")
+    parser.add_argument("--busy", action="store_true", help="`soak`: no processor is ever idle")
     parser.add_argument("--agree", action="store_true", help="`verifier`: renew the budget")
     wanted = parser.parse_args()
     if unknown := set(wanted.sections) - set(SECTIONS):
@@ -41,10 +46,12 @@ def main() -> int:
     with Stage() as stage:
         works: dict[str, Callable[[], None]] = {
             "hosts": lambda: costs.hosts(stage, wanted.rounds),
+            "nfqueue": lambda: queued.nfqueue(stage, wanted.rounds),
             "secrets": lambda: costs.secrets(stage, wanted.rounds),
             "arming": lambda: arming.arming(stage, wanted.rounds // 2),
             "memory": lambda: agent.memory(stage),
             "events": lambda: agent.events(stage),
+            "soak": lambda: soak.soak(stage, wanted.seconds, busy=wanted.busy),
             "policies": policies.policies,
             "needles": policies.needles,
             "verifier": lambda: verifier.verifier(agree=wanted.agree),

@@ -19,6 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import trustme
+
+from bench.peer import DISCARD
 from lab import Lab, cgroup, tokens
 from lab.guard import AGENT
 from leakstop.cli import prepare
@@ -30,7 +33,13 @@ from leakstop.model.report import Report
 from leakstop.secrets.inventory import Secret
 
 PEER = "203.0.113.90"
+NAMED = "203.0.113.91"
+"""Where the names lead; no policy has it as an address."""
 PORT = 443
+QUEUED_PORT = 444
+"""Connections here wait for the verdict of a queue, where there is one (nfqueue.py)."""
+SERVERS = 7
+"""That peer.py runs."""
 HERE = Path(__file__).parent
 ZONE = "bench.test"
 LOSSES_S = 0.3
@@ -47,8 +56,9 @@ def policy_text(hosts: int, mode: str = "block") -> str:
     names = [host_name(number) for number in range(hosts // 2)]
     addresses = [f"2001:db8:{number >> 8:x}:{number & 255:x}::1" for number in range(hosts // 2)]
     lines = "".join(f"  {host}\n" for host in names + addresses)
-    # The last two are the far end, and make it a resolver whose answers are believed.
-    return f"version: 1\nmode: {mode}\nallow: |\n{lines}  {PEER}:*\n  udp://{PEER}:53\n"
+    # These are the far end, and make it a resolver whose answers are believed.
+    lines += f"  {PEER}:*\n  udp://{PEER}:53\n  udp://{PEER}:{DISCARD}\n"
+    return f"version: 1\nmode: {mode}\nallow: |\n{lines}"
 
 
 def made_up_secrets(number: int) -> tuple[Secret, ...]:
@@ -219,18 +229,26 @@ class Stage:
         return worker
 
     def _far_end(self, stack: ExitStack) -> None:
-        services = self.lab.services
+        certificate = self.lab.directory / "far-end.pem"
+        issued = trustme.CA().issue_cert(f"*.{ZONE}")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
 
         def begin() -> subprocess.Popen[str]:
-            add = ["ip", "address", "add", f"{PEER}/32", "dev", "service0"]
-            subprocess.run(add, check=True)
-            command = [sys.executable, "-S", "-E", str(HERE / "peer.py"), PEER, str(PORT)]
-            return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            for address in (PEER, NAMED):
+                add = ["ip", "address", "add", f"{address}/32", "dev", "service0"]
+                subprocess.run(add, check=True)
+            command = [sys.executable, "-S", "-E", str(HERE / "peer.py"), PEER, NAMED]
+            command += [str(certificate), str(PORT), str(QUEUED_PORT)]
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
 
-        process = services.call(begin)
-        stack.callback(process.wait)
-        stack.callback(process.kill)
+        process = stack.enter_context(self.lab.services.call(begin))
         assert process.stdout is not None
-        stack.callback(process.stdout.close)
-        for _ in range(2):
-            assert process.stdout.readline() == "ready\n"
+        for _ in range(SERVERS):
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError("the far end did not start")
