@@ -16,6 +16,7 @@ need libbpf-dev test -e /usr/include/bpf/bpf_helpers.h
 need libbpf1 sh -c 'ls /usr/lib/*/libbpf.so.1'
 need bpftool command -v bpftool
 need iproute2 command -v ip
+need iptables command -v iptables
 need curl command -v curl
 need bind9-dnsutils command -v dig
 need git command -v git
@@ -30,6 +31,10 @@ need cpio command -v cpio
 need docker.io command -v dockerd
 need gcc command -v gcc
 need libc6-dev test -e /usr/include/stdio.h
+need musl-tools command -v musl-gcc
+need golang-go command -v go
+need gdb command -v gdb
+need strace command -v strace
 
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ]; then
