@@ -11,9 +11,7 @@
 #define IGMP       2
 #define UDP_HEADER 8
 #define TCP_HEADER 20 /* without options */
-#define TCP_FIN    0x01
 #define TCP_SYN    0x02
-#define TCP_RST    0x04
 #define TCP_URG    0x20
 
 struct packet {

@@ -288,16 +288,11 @@ static __always_inline int is_error_to_known(struct __sk_buff *skb, const struct
 static __always_inline int judge_unseen(struct __sk_buff *skb, struct packet *p,
 					const struct sender *from, int unreadable)
 {
-	struct attempt a = {
-		.target.protocol = p->protocol,
-		.target.port = p->target_port,
-		.pid = from->note ? from->note->pid : 0,
-		.via = VIA_LINK,
-	};
+	struct attempt a = { .pid = from->note ? from->note->pid : 0, .via = VIA_LINK };
 	__u64 unseen = 0; /* by a socket hook, which would have told of the same place */
 	struct judgement j;
 
-	__builtin_memcpy(a.target.ip, p->target, 16);
+	aim(&a, p);
 	if (!unreadable && !is_judgeable(p, from)) {
 		j = unjudgeable(REASON_PROTOCOL);
 		unseen = REASON_PROTOCOL;
