@@ -65,7 +65,7 @@ def from_json(kind: Any, value: Any) -> Any:
     origin = get_origin(kind)
     if origin is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"expected a list, got {value!r}")
+            raise ValueError(f"expected a list, got {type(value).__name__}")
         return tuple(from_json(get_args(kind)[0], item) for item in value)
     if origin is not None and type(None) in get_args(kind):
         inner = next(arg for arg in get_args(kind) if arg is not type(None))
@@ -76,7 +76,7 @@ def from_json(kind: Any, value: Any) -> Any:
         return kind(value)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
-            raise ValueError(f"expected an object, got {value!r}")
+            raise ValueError(f"expected an object, got {type(value).__name__}")
         factory: Any = kind
         hints = _hints(factory)
         unknown = set(value) - set(hints)
@@ -91,7 +91,7 @@ def from_json(kind: Any, value: Any) -> Any:
     if kind is float and isinstance(value, int):
         return float(value)
     if kind is not Any and isinstance(kind, type) and not isinstance(value, kind):
-        raise ValueError(f"expected {kind.__name__}, got {value!r}")
+        raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
 
 

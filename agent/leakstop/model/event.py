@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
+from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 
@@ -25,7 +26,9 @@ class SecretHit:
     secret: str
     """The secret's name."""
     encoding: str
-    """How it was written: ``raw``, ``base64``, ``base64url``."""
+    """How it was written: ``raw``, ``base64``, ``base64url``, ``base64-twice``, ``base32``,
+    ``hex``, ``percent``, ``json``, ``shell`` or ``reversed``; of a late find in a payload the way
+    to it, the outermost first: ``gzip > json``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,8 @@ class Question:
     """The kernel killed the process; otherwise the agent has to."""
     cookie: int = 0
     """Denied over TCP: the socket's cookie, by which the agent ends the connection. Else 0."""
+    begun: bool = False
+    """A part of what was found in the name has left before, in other questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +212,108 @@ class StreamSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Write:
+    """A process sends something with a secret in it."""
+
+    ts_ns: int
+    pid: int
+    channel: Channel
+    transport: Transport
+    ip: str
+    """Where to; empty if the process has no connection that is known."""
+    port: int
+    name: str
+    """The host that the connection is for, as far as known (lower case, secrets masked)."""
+    tie: Tie
+    library: Library
+    size: int
+    """Bytes of this write."""
+    policy: Action
+    applied: Action
+    """Denied, the write never took place."""
+    reason: Reason
+    carriage: Carriage = Carriage.NONE
+    hits: tuple[SecretHit, ...] = ()
+    killed: bool = False
+    """The kernel killed the process; otherwise the agent has to."""
+    cookie: int = 0
+    """Of the socket, to end the connection; 0 if there is none to end."""
+    late: bool = False
+    """Found by the agent in a copy, behind an encoding that the kernel does not look through: it
+    had been sent by then."""
+    object: int = 0
+    """Address of the TLS object in the process, 0 if there is none."""
+    begun: bool = False
+    """A part of what was found has left before, in another write."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSeen:
+    """The plaintext of a TLS connection is looked into, from its first byte."""
+
+    ts_ns: int
+    pid: int
+    library: Library
+    name: str
+    """The host that the TLS object is for (lower case, secrets masked), empty if it has none."""
+    object: int = 0
+    """Its address in the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A program whose TLS cannot be looked into."""
+
+    ts_ns: int
+    pid: int
+    why: str
+    """Words that follow "not inspected:", e.g. ``a static Go program without symbols``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFound:
+    """A secret that nobody declared: from now on it is watched as well."""
+
+    ts_ns: int
+    name: str
+    """Of its variable, or of the file and the key in it. Unique among the job's secrets."""
+    source: str
+    """Where it was found, e.g. ``environment of bash``, ``/home/runner/.npmrc``, ``canary``."""
+    format: str
+    """Kind of its format (``secrets/catalogue.py``), or empty."""
+    digest: str
+    """First characters of a salted hash of the value: tells two apart and gives nothing away."""
+    home: tuple[str, ...] = ()
+    """Where it may go, as written; empty when it is unplaced."""
+    placed_by: str = ""
+    """``policy``, ``format`` or empty."""
+    guessed: bool = False
+    """Nobody declared it, nobody placed it."""
+    size: int = 0
+    """Bytes of its value."""
+    pid: int = 0
+    """The process in whose environment it was found; 0 if it was found elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeSeen:
+    """Something of the shape of a token was sent, and its value is none that is known."""
+
+    ts_ns: int
+    pid: int
+    format: str
+    """Kind of the format."""
+    channel: Channel
+    ip: str
+    port: int
+    name: str
+    at_home: bool
+    """The place is a home of the format."""
+    certain: bool = False
+    """A checksum in it proves that it is one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bound:
     """A process bound a TCP socket to an address of this machine, as servers do."""
 
@@ -229,8 +336,11 @@ class Loss:
 
     @property
     def missed(self) -> bool:
-        """Whether something went unseen; else it was refused instead."""
-        return self.where not in ("addresses", "answers", "marks", "names")
+        """Whether something went unseen; else it was refused, or not looked into as deeply."""
+        return self.where not in (
+            *("addresses", "answers", "marks", "names"),
+            *("plaintexts", "secrets"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +370,11 @@ Event = Union[
     Answer,
     Connect,
     StreamSeen,
+    Write,
+    TlsSeen,
+    Opaque,
+    SecretFound,
+    ShapeSeen,
     Bound,
     Loss,
     Gap,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.process import ProcessView
 
 
@@ -57,3 +58,11 @@ class Finding:
     """The rule that decided, as ``text (file:line)``, or empty."""
     failing: bool = True
     """Whether it counts against ``fail-on``; a quiet denial and ``leak: warn`` do not."""
+    size: int = 0
+    """Bytes of the whole secret, which ``bytes_left`` is a part of; 0 if unknown."""
+    channel: Channel | None = None
+    """What the secret was in, if it was in what the process sent."""
+    library: Library = Library.NONE
+    """Whose function was given the plaintext."""
+    tie: Tie | None = None
+    """How the write is known to go to ``destination``."""

@@ -49,7 +49,17 @@ class FlowRecord:
     service: bool = False
     """Wanted by a service of the machine, which is not the job's: listed, never red."""
     secrets: tuple[str, ...] = ()
-    """Names of secrets that this program had on its command line (noted, not stopped)."""
+    """Names of secrets that it had on its command line, or sent (noted, not stopped)."""
+    stopped: tuple[str, ...] = ()
+    """Names of secrets that it tried to send on the connection, and that did not leave."""
+    encrypted: int = 0
+    """How many of the ``count`` are connections that were let go and hide what they carry."""
+    inspected: int = 0
+    """How many of those were looked into before they encrypted it."""
+    library: str = ""
+    """Through whose functions, e.g. ``OpenSSL``."""
+    uninspected: str = ""
+    """Why the others were not, in words that follow "not inspected:"."""
     sink: bool = False
     """Anyone can store data there."""
     origin: str = ""
@@ -79,6 +89,10 @@ def at_port(place: str, port: int) -> str:
     return f"{host}:{port}" if port else host
 
 
+CANARY = "canary"
+"""``SecretView.source`` of what Leakstop planted."""
+
+
 @dataclass(frozen=True, slots=True)
 class SecretView:
     """A watched secret, without its value."""
@@ -94,6 +108,25 @@ class SecretView:
     """``policy``, ``format`` or empty."""
     short_lived: bool = False
     """Expires with the job (the job's own token)."""
+    check: str = ""
+    """What to look through once it is revoked, e.g. ``publish history``."""
+    instead: str = ""
+    """What would replace it and lives for minutes, in words; empty if nothing is known."""
+    size: int = 0
+    """Bytes of its value; 0 if unknown."""
+    digest: str = ""
+    """First characters of a salted hash of the value, of one that was found."""
+    source: str = ""
+    """Where it was found; empty when it was declared."""
+    guessed: bool = False
+    """Its name alone says that it is a secret."""
+    steps: tuple[str, ...] = ()
+    """Steps in whose environment it was found."""
+
+    @property
+    def canary(self) -> bool:
+        """Whether Leakstop planted it: it opens nothing, and only a thief sends it."""
+        return self.source == CANARY
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Reason(str, Enum):
 
 
 class Carriage(str, Enum):
-    """What became of a secret that a process was about to carry somewhere (policy.md A7)."""
+    """What became of a secret that a process was about to carry somewhere (docs/secrets.md)."""
 
     NONE = "none"
     """No secret was involved, or it went to its home."""
