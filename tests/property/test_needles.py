@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import base64
 import random
+from collections.abc import Callable
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leakstop.model.event import SecretHit
-from leakstop.secrets.encodings import RAW, Needle, needles_of
+from leakstop.secrets.encodings import HEX, PERCENT, RAW, Needle, needles_of
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.masker import Masker
 from leakstop.secrets.needles import NeedleTable, build, table_of
@@ -76,24 +79,46 @@ def make(seed: int) -> tuple[random.Random, list[Secret]]:
     return rng, [Secret(f"S{at}", value.strip()) for at, value in enumerate(values)]
 
 
+def _percent(text: bytes) -> bytes:
+    return "".join(f"%{byte:02x}" for byte in text).encode()
+
+
+WRITERS: list[Callable[[bytes], bytes]] = [
+    bytes,
+    base64.b64encode,
+    base64.urlsafe_b64encode,
+    lambda text: base64.b64encode(base64.b64encode(text)),
+    base64.b32encode,
+    lambda text: base64.b32encode(text).lower(),
+    lambda text: text.hex().encode(),
+    lambda text: text.hex().upper().encode(),
+    lambda text: quote(text, safe="").encode(),
+    lambda text: quote_plus(text).encode(),
+    _percent,
+]
+WIDTHS = {HEX: 16, PERCENT: 24}
+"""Of encodings of which eight characters are no eight bytes, and occur by chance."""
+
+
 def written(rng: random.Random, value: bytes) -> bytes:
     """``value`` somewhere in other bytes, in one of the ways that are looked for."""
     around = rng.randbytes(rng.randint(0, 20)), rng.randbytes(rng.randint(0, 20))
     text = around[0] + value + around[1]
-    form = rng.choice([bytes, base64.b64encode, base64.urlsafe_b64encode])(text)
-    return b"--data=" + form + b" --next"
+    return b"--data=" + rng.choice(WRITERS)(text) + b" --next"
 
 
+@lru_cache
 def windows(secret: Secret) -> set[bytes]:
     return {
-        needle.data[at : at + 8]
+        needle.data[at : at + width]
         for needle in needles_of(secret)
-        for at in range(len(needle.data) - 7)
+        for width in [WIDTHS.get(needle.encoding, 8)]
+        for at in range(len(needle.data) - width + 1)
     }
 
 
 def left(masked: bytes, secret: Secret) -> set[bytes]:
-    return windows(secret) & {masked[at : at + 8] for at in range(len(masked) - 7)}
+    return {window for window in windows(secret) if window in masked}
 
 
 @FEW

@@ -11,8 +11,12 @@ any       this machine, or its home                none    none
 placed    anywhere else                            kill    kill
 unplaced  a place where no secret belongs          kill    kill
 unplaced  a host that a rule names                 note    kill
+guessed   a host that a rule names                 note    note
 unplaced  any other host                           warn    kill
 ========  =======================================  ======  ======
+
+A secret is *guessed* when nobody declared it and nobody placed it: it was found, and is unplaced
+in every other line. To refuse a host that a rule names, somebody has to have called it a secret.
 
 No secret belongs at a bare public address, in plain HTTP, or at a public sink. A question is
 read by every resolver on its way, so a name with the secret in it is nobody's home. With
@@ -106,12 +110,17 @@ class Destination:
         return self.bare or self.plain_http or self.sink or self.dns_label
 
 
-def judge(*, placed: bool, dest: Destination, mode: Mode, leak: Leak) -> Carriage:
+def judge(
+    *, placed: bool, dest: Destination, mode: Mode, leak: Leak, guessed: bool = False
+) -> Carriage:
     """Judge a process that has a secret on its command line and wants to reach ``dest``."""
     if not dest.dns_label and (dest.local or dest.at_home):
         return Carriage.NONE
-    if not placed and not dest.unfit and mode is Mode.AUDIT:
-        return Carriage.NOTE if dest.named else Carriage.WARN
+    if not placed and not dest.unfit:
+        if dest.named and (guessed or mode is Mode.AUDIT):
+            return Carriage.NOTE
+        if mode is Mode.AUDIT:
+            return Carriage.WARN
     return Carriage.KILL if leak is Leak.KILL else Carriage.FAIL
 
 

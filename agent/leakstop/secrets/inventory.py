@@ -43,9 +43,11 @@ class Secret:
     """Without white space around it: shells and clients drop a trailing line break."""
     home: tuple[str, ...] = ()
     """Destinations as written behind ``NAME@``; empty if none were."""
+    source: str = ""
+    """Where it was found, or ``canary``; empty when it was declared."""
 
 
-def parse_input(text: str) -> tuple[Secret, ...]:
+def parse_input(text: str, *, where: str = "secrets") -> tuple[Secret, ...]:
     """Read the action's ``secrets`` input: ``NAME=value`` or ``NAME@home=value`` on each line.
 
     A value that is a JSON string is decoded, so that a private key fits on one line. Empty
@@ -61,17 +63,17 @@ def parse_input(text: str) -> tuple[Secret, ...]:
         line = line.strip(" \t\r")
         if not line:
             continue
-        where = f"secrets, line {number}"
-        name, home, value = _split(line, where)
+        spot = f"{where}, line {number}"
+        name, home, value = _split(line, spot)
         if name in lines:
             raise UsageError(
                 f"{name} is declared twice",
                 why=f"the first one is on line {lines[name]}",
                 fix="keep one; several homes are a list: NAME@one,two=value",
-                where=where,
+                where=spot,
             )
         lines[name] = number
-        secret = _secret(name, _decoded(value), home, where)
+        secret = _secret(name, _decoded(value), home, spot)
         if secret:
             secrets.append(secret)
     return tuple(secrets)

@@ -14,34 +14,43 @@ So a scan costs one look-up every ``stride`` bytes, whatever the number of needl
 
 from __future__ import annotations
 
-import string
+import sys
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, chain
+from struct import unpack_from
 
 from leakstop.errors import UsageError
 from leakstop.model.event import SecretHit
+from leakstop.secrets.cores import CORE_BYTES
 from leakstop.secrets.encodings import Needle, needles_of
 from leakstop.secrets.inventory import Secret
 
-MAX_NEEDLES = 2000
-CORE_BYTES = 64
+MAX_NEEDLES = 60_000
+"""1,000 secrets have about 40,000; the kernel's numbers of needles have 16 bits."""
 GRAM_BYTES = 8
 MAX_CANDIDATES = 4
 """How many (needle, position) one gram may point to; the kernel's array is this long."""
 STRIDES = (8, 4, 2, 1)
 
-_LETTERS_AND_DIGITS = frozenset((string.ascii_letters + string.digits).encode())
-_CORE_TRIES = 1024
-"""How many places of a long value are compared: enough, and quick for 48 KiB, GitHub's limit."""
 _DULL_VARIETY = 4
 """A gram of fewer different bytes (``AAAAAAAA``, ``--------``) is everywhere."""
+_TAIL = 24
+"""So many grams at a core's end are tried before all of them."""
+_DULL_COST = 8 * CORE_BYTES * MAX_NEEDLES
+"""More than any window of grams that are only shared."""
+_AT_ONCE = 32 * 1024
+"""Bytes of which a scan makes words at a time: these stay in the processor's cache."""
+_SIEVE_STRIDE = 16
 
 Candidates = tuple[tuple[int, int], ...]
+Grams = Mapping[int, Candidates]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NeedleTable:
     """What the kernel is given. ``repr`` shows no bytes of a secret."""
 
@@ -51,27 +60,104 @@ class NeedleTable:
     """8 to 64 bytes each, all different."""
     owners: tuple[tuple[int, str], ...]
     """For each core the index of its secret in ``names``, and the encoding."""
+    starts: tuple[int, ...]
+    """For each core where it stands in the text of which it is a part."""
     names: tuple[str, ...]
     """Names of the secrets, in the order in which they were declared."""
-    grams: Mapping[int, Candidates] = field(repr=False)
+    grams: Grams = field(repr=False)
     """Eight bytes as a little-endian number to at most 4 (needle, position in its core)."""
+
+    @property
+    def shortest(self) -> int:
+        """Cores of fewer bytes do not contain a gram at every alignment."""
+        return _shortest(self.stride)
+
+    @property
+    def longest(self) -> int:
+        """A piece of data that keeps so many bytes less one of the one before misses nothing."""
+        return max(map(len, self.cores), default=0)
 
     def scan(self, data: bytes) -> tuple[SecretHit, ...]:
         """Return which secrets are in ``data``, in order of first sight, each encoding once."""
         hits: dict[SecretHit, None] = {}
-        for offset in range(0, len(data) - GRAM_BYTES + 1, self.stride):
-            gram = int.from_bytes(data[offset : offset + GRAM_BYTES], "little")
-            for needle, position in self.grams.get(gram, ()):
+        for offset, gram in self._known_grams(data):
+            for needle, position in self.grams[gram]:
                 start = offset - position
                 if start >= 0 and data.startswith(self.cores[needle], start):
                     owner, encoding = self.owners[needle]
                     hits[SecretHit(self.names[owner], encoding)] = None
         return tuple(hits)
 
+    def _known_grams(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Offsets of grams of the table, with them: all that belong to cores in ``data``."""
+        view = memoryview(data)
+        stride, sieve = self._sieve
+        for begin in range(0, len(data) if sieve else 0, _AT_ONCE):
+            pieces = [view[begin + at :][:_AT_ONCE] for at in range(0, GRAM_BYTES, stride)]
+            # Almost always so, and found out without a step of the interpreter.
+            if all(sieve.isdisjoint(_words(piece, stride)) for piece in pieces):
+                continue
+            # A core that the sieve met in this piece begins or ends in the next ones.
+            end = min(len(data) - GRAM_BYTES + 1, begin + _AT_ONCE + CORE_BYTES)
+            for offset in range(max(0, begin - CORE_BYTES), end, self.stride):
+                gram = int.from_bytes(view[offset : offset + GRAM_BYTES], "little")
+                if gram in self.grams:
+                    yield offset, gram
+
+    @cached_property
+    def _sieve(self) -> tuple[int, frozenset[int]]:
+        """A stride, and the grams at the end of all cores one of which is met at that stride.
+
+        A larger one than the kernel's where no core is too short: the agent pays for each
+        number that it makes of eight bytes, the kernel for each gram in its tables.
+        """
+        shortest = min(map(len, self.cores), default=0)
+        stride = _SIEVE_STRIDE if shortest >= GRAM_BYTES + _SIEVE_STRIDE - 1 else self.stride
+        columns = _last_windows(self.cores, stride)
+        return stride, frozenset(chain.from_iterable(columns))
+
+    def extend(self, secrets: Iterable[Secret]) -> NeedleTable:
+        """Return a table that finds ``secrets``, too; a name that is known gets more needles.
+
+        The kernel's tables are added to while programs run: what is in this table keeps its
+        index, a gram gets new candidates behind those that it has, and the stride stays. A
+        form that is too short for it is left out, unless it is the value itself.
+
+        Raises:
+            UsageError: a value is too short, the table is full, or too many are alike.
+        """
+        needles: list[Needle] = []
+        for secret in secrets:
+            forms = needles_of(secret)
+            if len(forms[0].core) < self.shortest:
+                raise UsageError(
+                    f"{secret.name} is too short to be watched from now on",
+                    why=f"what is added while programs run has {self.shortest} bytes or more",
+                    fix="declare it, so that it is known from the start",
+                )
+            needles += [form for form in forms if len(form.core) >= self.shortest]
+        table = _extended(self, needles)
+        if table is None:
+            raise _too_much_alike()
+        return table
+
+
+def _shortest(stride: int) -> int:
+    """Bytes of a core that has a gram at a multiple of ``stride`` wherever it lies."""
+    return GRAM_BYTES + stride - 1
+
 
 def table_of(secrets: Sequence[Secret]) -> NeedleTable:
-    """Build the table for ``secrets``; owners' indexes are positions in this sequence."""
-    return build([needle for secret in secrets for needle in needles_of(secret)])
+    """Build the table for ``secrets``; owners' indexes are positions in this sequence.
+
+    The shortest value decides how often data is read. A form that would have it read more often
+    (the Huffman code of a short value, a line of a long one) is left out: for its sake all
+    scanning would take twice to eight times as long.
+    """
+    forms = [needles_of(secret) for secret in secrets]
+    least = min((len(of_one[0].core) for of_one in forms), default=CORE_BYTES)
+    enough = next(size for size in map(_shortest, STRIDES) if size <= least)
+    return build([form for of_one in forms for form in of_one if len(form.core) >= enough])
 
 
 def build(needles: Iterable[Needle]) -> NeedleTable:
@@ -81,83 +167,134 @@ def build(needles: Iterable[Needle]) -> NeedleTable:
     comes first, whose home then decides.
 
     Raises:
-        UsageError: more than 2,000 needles, or so much alike that 4 candidates a gram do not do.
+        UsageError: too many needles, or so much alike that 4 candidates a gram do not do.
     """
-    names: dict[str, int] = {}
-    cores: dict[bytes, tuple[int, str]] = {}
-    for needle in needles:
-        owner = names.setdefault(needle.secret, len(names))
-        cores.setdefault(core_of(needle.data), (owner, needle.encoding))
-    if len(cores) > MAX_NEEDLES:
-        raise UsageError(
-            f"these secrets have {len(cores):,} forms; the limit is {MAX_NEEDLES:,}",
-            why="each value counts in three encodings, and each line of a long one by itself",
-            fix="declare only the secrets that this job uses",
-        )
+    needles = tuple(needles)
+    shortest = min((len(needle.core) for needle in needles), default=CORE_BYTES)
     for stride in STRIDES:
-        grams = _index(list(cores), stride)
-        if grams is not None:
-            return NeedleTable(stride, tuple(cores), tuple(cores.values()), tuple(names), grams)
-    raise UsageError(
+        empty = NeedleTable(stride, (), (), (), (), {})
+        table = _extended(empty, needles) if shortest >= empty.shortest else None
+        if table is not None:
+            return table
+    raise _too_much_alike()
+
+
+def _too_much_alike() -> UsageError:
+    return UsageError(
         "these secrets are too much alike to be told apart",
         why=f"more than {MAX_CANDIDATES} of them are the same but for a few bytes",
         fix="declare only one of the secrets that begin and end alike",
     )
 
 
-def core_of(data: bytes) -> bytes:
-    """Return the at most 64 bytes of ``data`` that are compared."""
-    start = core_start(data)
-    return data[start : start + CORE_BYTES]
+def _extended(table: NeedleTable, needles: Iterable[Needle]) -> NeedleTable | None:
+    """``None`` if some gram would have too many candidates."""
+    names = {name: index for index, name in enumerate(table.names)}
+    owners = dict(zip(table.cores, table.owners, strict=True))
+    starts = list(table.starts)
+    for needle in needles:
+        owner = names.setdefault(needle.secret, len(names))
+        if needle.core not in owners:
+            owners[needle.core] = owner, needle.encoding
+            starts.append(needle.start)
+    if len(owners) > MAX_NEEDLES:
+        raise UsageError(
+            f"these secrets have {len(owners):,} forms; the limit is {MAX_NEEDLES:,}",
+            why="each value counts in every encoding, and each line of a long one by itself",
+            fix="declare only the secrets that this job uses",
+        )
+    cores = tuple(owners)
+    grams = _indexed(cores, len(table.cores), table.stride, table.grams)
+    if grams is None:
+        return None
+    parts = tuple(owners.values()), tuple(starts), tuple(names)
+    return NeedleTable(table.stride, cores, *parts, grams)
 
 
-def core_start(data: bytes) -> int:
-    """Where the 64 bytes with the most different letters and digits begin; the last of the best.
+def _indexed(cores: Sequence[bytes], first: int, stride: int, known: Grams) -> Grams | None:
+    """Add a window of ``stride`` grams of each core from ``first`` on.
 
-    Boilerplate repeats itself: ``{"type": "service_account"``, a token's JWT header, the
-    first line of an OpenSSH key. The first 64 bytes of those are everybody's.
+    Almost every core's last window is its own. All of those are cut out together, a word of
+    all cores at a time; only for the others a better window is looked for.
     """
-    last = max(0, len(data) - CORE_BYTES)
-    starts = range(0, last + 1, 1 + len(data) // _CORE_TRIES)
+    numbers = range(first, len(cores))
+    columns = _last_windows(cores[first:], stride)
+    counts = Counter(chain.from_iterable(columns))
+    shared = {gram for gram, count in counts.items() if count > 1 or gram in known}
+    contended = {
+        number
+        for column in columns
+        for number, gram in zip(numbers, column, strict=True)
+        if gram in shared
+    }
+    tail = GRAM_BYTES + stride - 1
+    contended.update(number for number in numbers if _is_dull_within(cores[number][-tail:]))
+    grams = dict(known)
+    for at, column in enumerate(columns):
+        grams.update(
+            (gram, ((number, len(cores[number]) - tail + at),))
+            for number, gram in zip(numbers, column, strict=True)
+            if number not in contended
+        )
+    return grams if _settle(cores, sorted(contended), stride, grams) else None
 
-    def variety(start: int) -> int:
-        return len(_LETTERS_AND_DIGITS.intersection(data[start : start + CORE_BYTES]))
 
-    return max(starts, key=lambda start: (variety(start), start))
+def _last_windows(cores: Sequence[bytes], stride: int) -> list[tuple[int, ...]]:
+    """For each place in the last window the grams of all cores there."""
+    tail = GRAM_BYTES + stride - 1
+    words = -(-tail // GRAM_BYTES)
+    slot = words * GRAM_BYTES
+    # One slot more: the places are read from different offsets.
+    joined = bytes(slot - tail).join([*(core[-tail:] for core in cores), bytes(slot)])
+    layout = f"<{words * len(cores)}Q"
+    return [unpack_from(layout, joined, at)[::words] for at in range(stride)]
 
 
-def _index(cores: Sequence[bytes], stride: int) -> dict[int, Candidates] | None:
-    """Give each core a window of grams that are rare.
+def _words(piece: memoryview, stride: int) -> array[int]:
+    """The little-endian numbers in ``piece``, or one every ``stride`` bytes."""
+    words = array("Q")
+    words.frombytes(piece[: len(piece) // GRAM_BYTES * GRAM_BYTES])
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words[:: stride // GRAM_BYTES] if stride > GRAM_BYTES else words
 
-    ``None`` if a core is shorter than 8 + ``stride`` - 1 bytes or some gram gets too full.
-    """
-    grams_of = [_grams(core) for core in cores]
-    common = Counter(gram for grams in grams_of for gram in grams)
-    index: dict[int, list[tuple[int, int]]] = {}
-    for needle, grams in enumerate(grams_of):
-        for position in _windows(grams, common, stride):
-            window = grams[position : position + stride]
+
+def _settle(
+    cores: Sequence[bytes], contended: Iterable[int], stride: int, grams: dict[int, Candidates]
+) -> bool:
+    """Give each of ``contended`` the window that is least shared; whether all got one."""
+    grams_of = {number: _grams(cores[number]) for number in contended}
+    common = Counter(gram for own in grams_of.values() for gram in own[-_TAIL:])
+    for number, own in grams_of.items():
+        for start in _windows(own, common, stride, grams):
+            window = own[start : start + stride]
             wanted = Counter(window)
-            if all(len(index.get(g, ())) + n <= MAX_CANDIDATES for g, n in wanted.items()):
+            if all(len(grams.get(g, ())) + n <= MAX_CANDIDATES for g, n in wanted.items()):
                 break
         else:
-            return None
-        for step, gram in enumerate(window):
-            index.setdefault(gram, []).append((needle, position + step))
-    return {gram: tuple(candidates) for gram, candidates in index.items()}
+            return False
+        for position, gram in enumerate(window, start):
+            grams[gram] = (*grams.get(gram, ()), (number, position))
+    return True
 
 
-def _windows(grams: Sequence[int], common: Mapping[int, int], stride: int) -> list[int]:
-    """Start positions of the windows, the best first.
+def _windows(
+    own: Sequence[int], common: Mapping[int, int], stride: int, grams: Grams
+) -> Iterator[int]:
+    """Start positions of the windows, the best first, those near the end before all others.
 
     Best is: no dull gram, none that other cores have too, and near the end, since what all
     tokens of a kind share (``ghp_``, ``github_pat_``, ``pypi-``) is at their beginning.
     """
-    dull_cost = sum(common.values())
-    costs = [common[gram] - 1 + (dull_cost if _is_dull(gram) else 0) for gram in grams]
+    costs = [
+        common.get(gram, 1) - 1 + len(grams.get(gram, ())) + (_DULL_COST if _is_dull(gram) else 0)
+        for gram in own
+    ]
     sums = [0, *accumulate(costs)]
-    starts = range(len(grams) - stride + 1)
-    return sorted(starts, key=lambda start: (sums[start + stride] - sums[start], -start))
+    totals = [sums[start + stride] - sums[start] for start in range(len(own) - stride + 1)]
+    near = max(0, len(own) - _TAIL)
+    for starts in (range(near, len(totals)), range(near)):
+        yield from sorted(starts, key=lambda start: (totals[start], -start))
 
 
 def _grams(core: bytes) -> list[int]:
@@ -169,3 +306,11 @@ def _grams(core: bytes) -> list[int]:
 
 def _is_dull(gram: int) -> bool:
     return len(set(gram.to_bytes(GRAM_BYTES, "little"))) < _DULL_VARIETY
+
+
+def _is_dull_within(tail: bytes) -> bool:
+    """Whether some gram of ``tail`` is dull."""
+    # Leaving a byte out takes at most one different byte away.
+    if len(set(tail)) - (len(tail) - GRAM_BYTES) >= _DULL_VARIETY:
+        return False
+    return any(map(_is_dull, _grams(tail)))

@@ -62,6 +62,28 @@ def test_cell(
     assert is_refused(carriage) == (expected is KILL)
 
 
+@pytest.mark.parametrize("leak", list(Leak))
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("bits", list(itertools.product([False, True], repeat=7)))
+def test_a_guess_differs_from_an_unplaced_secret_in_one_cell(
+    bits: tuple[bool, ...], mode: Mode, leak: Leak
+) -> None:
+    dest = Destination(*bits)
+    guess = judge(placed=False, guessed=True, dest=dest, mode=mode, leak=leak)
+    if dest.named and not (dest.unfit or dest.local or dest.at_home):
+        assert guess is NOTE, "a host that a rule names, in both modes"
+    else:
+        assert guess is judge(placed=False, dest=dest, mode=mode, leak=leak)
+
+
+@pytest.mark.parametrize("bits", list(itertools.product([False, True], repeat=7)))
+def test_who_is_placed_is_no_guess(bits: tuple[bool, ...]) -> None:
+    dest, audit = Destination(*bits), Mode.AUDIT
+    for leak in Leak:
+        plain = judge(placed=True, dest=dest, mode=audit, leak=leak)
+        assert judge(placed=True, guessed=True, dest=dest, mode=audit, leak=leak) is plain
+
+
 def test_a_stricter_setting_is_never_milder() -> None:
     order = [NONE, NOTE, WARN, FAIL, KILL]
     for bits in itertools.product([False, True], repeat=8):

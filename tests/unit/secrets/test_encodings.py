@@ -10,11 +10,29 @@ import string
 
 import pytest
 
-from leakstop.secrets.encodings import BASE64, BASE64URL, RAW, Needle, needles_of
+from leakstop.secrets.encodings import (
+    BASE32,
+    BASE64,
+    BASE64_TWICE,
+    BASE64URL,
+    HEX,
+    JSON,
+    PERCENT,
+    RAW,
+    REVERSED,
+    SHELL,
+    Needle,
+    needles_of,
+)
 from leakstop.secrets.inventory import Secret
 
 RANDOM = random.Random(2)
 ALPHABET = string.ascii_letters + string.digits + "+/"
+
+
+def written(value: bytes, encoding: str) -> list[bytes]:
+    needles = needles_of(Secret("S", value))
+    return [needle.data for needle in needles if needle.encoding == encoding]
 
 
 def pem_line(length: int = 64) -> str:
@@ -22,33 +40,81 @@ def pem_line(length: int = 64) -> str:
 
 
 def raw_of(text: str) -> list[bytes]:
-    needles = needles_of(Secret("S", text.encode()))
-    return [needle.data for needle in needles if needle.encoding == RAW]
+    return written(text.encode(), RAW)
 
 
 def test_the_value_and_its_base64_at_three_offsets() -> None:
     value = b"correct horse"
-    encodings = [(needle.data, needle.encoding) for needle in needles_of(Secret("S", value))]
-    assert encodings[0] == (value, RAW)
-    assert [encoding for _, encoding in encodings[1:]] == [BASE64] * 3
-    for shift, (data, _) in enumerate(encodings[1:]):
+    assert needles_of(Secret("S", value))[0].data == value
+    assert len(written(value, BASE64)) == 3
+    for shift, data in enumerate(written(value, BASE64)):
         for before, after in ((b"\0", b"\0"), (b"\xff", b"\xff")):
             assert data in base64.b64encode(before * (shift + 3) + value + after * 5)
 
 
 def test_inner_characters_are_all_that_the_value_decides() -> None:
     # 8 bytes: 10 whole characters whatever the offset, one more on each side is shared.
-    needles = needles_of(Secret("S", b"12345678"))
-    assert [len(needle.data) for needle in needles] == [8, 10, 10, 10]
+    assert [len(data) for data in written(b"12345678", BASE64)] == [10, 10, 10]
 
 
 def test_base64url_only_where_it_differs() -> None:
     value = bytes([0xFB, 0xEF, 0xBE] * 4)
-    found = {needle.encoding: needle.data for needle in needles_of(Secret("S", value))}
-    assert set(found) == {RAW, BASE64, BASE64URL}
-    assert found[BASE64URL] in base64.urlsafe_b64encode(b"abc" + value + b"abc")
-    letters = needles_of(Secret("S", b"correct horse"))
-    assert BASE64URL not in {needle.encoding for needle in letters}
+    around = base64.urlsafe_b64encode(b"abc" + value + b"abc")
+    assert any(data in around for data in written(value, BASE64URL))
+    assert not written(b"correct horse", BASE64URL)
+
+
+def test_base64_of_base64_and_base32_whatever_stands_around() -> None:
+    value = b"correct horse 7"
+    assert len(written(value, BASE64_TWICE)) == 9
+    assert len(written(value, BASE32)) == 10
+    for before in range(8):
+        text = bytes(before) + value + b"tail"
+        for once in range(4):
+            twice = base64.b64encode(b"x" * once + base64.b64encode(text))
+            assert any(data in twice for data in written(value, BASE64_TWICE))
+        upper = base64.b32encode(text)
+        assert any(data in upper for data in written(value, BASE32))
+        assert any(data in upper.lower() for data in written(value, BASE32))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "texts"),
+    [
+        (HEX, b"key/\xfeval", {b"6b65792ffe76616c", b"6B65792FFE76616C"}),
+        (PERCENT, b"a/b c+d!e", {b"a%2Fb%20c%2Bd%21e", b"a%2fb%20c%2bd%21e"}),
+        (PERCENT, b"a/b c+d!e", {b"a/b%20c%2Bd%21e", b"a%2Fb+c%2Bd%21e", b"a%2Fb%20c%2Bd!e"}),
+        (PERCENT, b"JKLMNOPQ", {b"%4A%4B%4C%4D%4E%4F%50%51", b"%4a%4b%4c%4d%4e%4f%50%51"}),
+        (JSON, 'a"b\\c\ndé12'.encode(), {b'a\\"b\\\\c\\nd\\u00e912', 'a\\"b\\\\c\\ndé12'.encode()}),
+        (JSON, b'a/b+c<d"e1', {b'a\\/b+c<d\\"e1', b'a/b+c\\u003cd\\"e1'}),
+        (JSON, b'a/b+c<d"e1', {rb"a/b\u002Bc\u003Cd\u0022e1"}),
+        (SHELL, b"a'b'c'd\n1", {b"a'\\''b'\\''c'\\''d\n1", rb"a\'b\'c\'d\n1"}),
+        (SHELL, b"a b$c'd\"e1", {b"a\\ b\\$c\\'d\\\"e1", b"a b\\$c'd\\\"e1"}),
+        (REVERSED, b"hunter2-hunter3", {b"3retnuh-2retnuh"}),
+    ],
+)
+def test_escapes_hexadecimal_and_backwards(encoding: str, value: bytes, texts: set[bytes]) -> None:
+    assert texts <= set(written(value, encoding))
+
+
+def test_what_an_encoding_leaves_as_it_is_counts_as_raw() -> None:
+    for encoding in (JSON, SHELL):
+        assert not written(b"correct7horse", encoding)
+    assert len(written(b"correct7horse", PERCENT)) == 2
+
+
+@pytest.mark.parametrize("value", [b"1234567891234567", b"desserts", b"2024-01-15", b"drowssap"])
+def test_numbers_and_words_are_not_looked_for_backwards(value: bytes) -> None:
+    assert not written(value, REVERSED)
+
+
+def test_the_core_of_every_form_is_in_the_part_that_tells() -> None:
+    boilerplate = '"url": "https://accounts.test/oauth2/v1/certs", '
+    token = pem_line(64).encode()
+    value = boilerplate.encode() * 3 + token + b" " + boilerplate.encode() * 3
+    other = Secret("S", value.replace(token, pem_line(64).encode()))
+    cores = {needle.core for needle in needles_of(Secret("S", value))}
+    assert not cores & {needle.core for needle in needles_of(other)}
 
 
 def test_each_needle_once() -> None:

@@ -152,7 +152,7 @@ def test_no_error_shows_any_part_of_a_value(text: str) -> None:
 
 def test_repr_shows_no_value() -> None:
     (secret,) = parse_input("A@home.test=Zq7Wk9Xv")
-    assert repr(secret) == "Secret(name='A', home=('home.test',))"
+    assert repr(secret) == "Secret(name='A', home=('home.test',), source='')"
     assert "Zq7Wk9Xv" not in f"{secret} {[secret]}"
 
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from leakstop.secrets.encodings import needles_of
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.masker import Masker
 
@@ -27,12 +28,28 @@ def test_text_without_a_secret_stays() -> None:
     assert Masker([]).mask("anything") == "anything"
 
 
+def test_what_is_learnt_later_is_masked_from_then_on() -> None:
+    later = "".join(RANDOM.choices(string.ascii_letters, k=40))
+    masker = Masker([Secret("TOKEN", TOKEN.encode())])
+    assert later in masker.mask(f"{TOKEN} {later}")
+    masker.learn([Secret("LATER", later.encode())])
+    assert masker.mask(f"{TOKEN} {later}") == "***TOKEN*** ***LATER***"
+
+
 def test_the_whole_base64_run_goes_with_its_padding() -> None:
     blob = base64.b64encode(f"user:{TOKEN}!".encode()).decode()
     assert (
         MASKER.mask(f"Authorization: Basic {blob}, more")
         == "Authorization: Basic ***TOKEN***, more"
     )
+
+
+def test_every_form_and_its_beginning_in_a_cut_text() -> None:
+    secret = Secret("S", f'{TOKEN[:12]} 7"$&/+?>?>{TOKEN[12:30]}'.encode())
+    masker = Masker([secret])
+    for needle in needles_of(secret):
+        assert masker.mask_bytes(b"<" + needle.data + b">") == b"<***S***>", needle.encoding
+        assert masker.mask_bytes(b"<" + needle.data[:-1]) == b"<***S***", needle.encoding
 
 
 @pytest.mark.parametrize("length", [4, 5, 8, 39])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import string
 
@@ -10,9 +11,10 @@ import pytest
 
 from leakstop.errors import UsageError
 from leakstop.model.event import SecretHit
-from leakstop.secrets.encodings import RAW, Needle
+from leakstop.secrets.cores import core_of
+from leakstop.secrets.encodings import HPACK_HUFFMAN, RAW, Needle, needles_of
 from leakstop.secrets.inventory import Secret
-from leakstop.secrets.needles import MAX_NEEDLES, build, core_of, table_of
+from leakstop.secrets.needles import MAX_NEEDLES, build, table_of
 
 RANDOM = random.Random(3)
 LETTERS = string.ascii_letters + string.digits
@@ -29,6 +31,25 @@ def raw(*texts: str) -> list[Needle]:
 @pytest.mark.parametrize(("length", "stride"), [(8, 1), (9, 2), (10, 2), (11, 4), (14, 4), (15, 8)])
 def test_the_shortest_needle_decides_the_stride(length: int, stride: int) -> None:
     assert build(raw(word(length), word(40))).stride == stride
+
+
+@pytest.mark.parametrize(("length", "stride"), [(12, 4), (16, 8), (20, 8)])
+def test_no_form_but_the_value_decides_the_stride(length: int, stride: int) -> None:
+    lines = "\n".join([word(30), word(7) + "1", word(30)])
+    secrets = [Secret("VALUE", word(length).encode()), Secret("LINES", lines.encode())]
+    table = table_of(secrets)
+    assert table.stride == stride
+    left_out = {
+        (needle.secret, needle.encoding)
+        for secret in secrets
+        for needle in needles_of(secret)
+        if needle.core not in table.cores
+    }
+    assert left_out <= {("VALUE", HPACK_HUFFMAN), ("LINES", RAW)}
+    assert ("LINES", RAW) in left_out
+    value = secrets[0].value
+    for text in (value, value[::-1], value.hex().encode(), base64.b64encode(b"-" + value)):
+        assert table.scan(b"data " + text + b" data")
 
 
 def test_no_needles() -> None:
@@ -77,7 +98,7 @@ def test_the_core_of_a_very_long_value_is_found_quickly_and_is_in_it() -> None:
 
 
 def test_tokens_that_share_a_header_are_told_apart() -> None:
-    header = f"ghs_12345_{word(60)}."
+    header = f"ghs_12345_{'eyJhbGciOi' * 6}."
     first, second = (Secret(name, (header + word(300)).encode()) for name in "AB")
     assert table_of([first, second]).scan(second.value) == (SecretHit("B", RAW),)
 
@@ -107,10 +128,67 @@ def test_more_than_four_that_cannot_be_told_apart_are_refused() -> None:
         build(raw(*(text[:length] for length in range(16, 65))))
 
 
-def test_the_limit_is_2000_needles() -> None:
-    build(raw(*(word(16) for _ in range(MAX_NEEDLES))))
-    with pytest.raises(UsageError, match="2,001 forms; the limit is 2,000"):
+def test_the_limit_is_60000_needles() -> None:
+    table = build(raw(*(word(16) for _ in range(MAX_NEEDLES))))
+    with pytest.raises(UsageError, match="60,001 forms; the limit is 60,000"):
         build(raw(*(word(16) for _ in range(MAX_NEEDLES + 1))))
+    with pytest.raises(UsageError, match="the limit is 60,000"):
+        table.extend([Secret("MORE", word(20).encode())])
+
+
+def test_a_table_that_grows_keeps_its_indexes() -> None:
+    table = table_of([Secret(f"S{at}", f"key_{word(36)}".encode()) for at in range(5)])
+    for at in range(5, 9):
+        # The same end as one that is known: its grams are shared.
+        value = word(20).encode() + table.cores[0][-20:]
+        grown = table.extend([Secret(f"S{at}", value), Secret("S0", word(30).encode())])
+        assert grown.stride == table.stride
+        for old, new in (
+            (table.cores, grown.cores),
+            (table.owners, grown.owners),
+            (table.names, grown.names),
+        ):
+            assert new[: len(old)] == old
+        for gram, candidates in table.grams.items():
+            assert grown.grams[gram][: len(candidates)] == candidates
+        for core, (owner, encoding) in zip(grown.cores, grown.owners, strict=True):
+            for shift in range(8):
+                hits = grown.scan(bytes(shift) + core + b"--")
+                assert SecretHit(grown.names[owner], encoding) in hits
+        table = grown
+    assert table.names == tuple(f"S{at}" for at in range(9))
+
+
+def test_a_table_that_grew_from_nothing() -> None:
+    value = word(20).encode()
+    table = build([]).extend([Secret("FOUND", value)])
+    assert table.scan(b"x" + value) == (SecretHit("FOUND", RAW),)
+    assert table.extend([Secret("AGAIN", value)]).scan(value) == (SecretHit("FOUND", RAW),)
+
+
+def test_a_value_that_is_too_short_for_the_stride_is_refused() -> None:
+    table = table_of([Secret("LONG", word(30).encode())])
+    assert table.stride == 8
+    with pytest.raises(UsageError, match="SHORT is too short to be watched from now on"):
+        table.extend([Secret("SHORT", word(14).encode())])
+    lines = [word(30), word(9), word(30)]  # a line of nine bytes is left out
+    grown = table.extend([Secret("LINES", "\n".join(lines).encode())])
+    assert lines[1].encode() not in grown.cores
+    assert {lines[0].encode(), lines[2].encode()} <= set(grown.cores)
+
+
+@pytest.mark.parametrize("length", [12, 18, 30])  # scanned at strides of 4, 8 and 16
+def test_a_core_is_found_wherever_a_long_text_is_cut_for_the_scan(length: int) -> None:
+    text = word(length).encode()
+    table = build([Needle(text, "S", RAW)])
+    noise = RANDOM.randbytes(3 * 32 * 1024)
+    assert not table.scan(noise)
+    for edge in (0, 32 * 1024, 64 * 1024, len(noise)):
+        for at in range(edge - length - 1, edge + 2):
+            if 0 <= at <= len(noise) - length:
+                data = noise[:at] + text + noise[at + length :]
+                assert table.scan(data) == (SecretHit("S", RAW),), at
+    assert table.longest == length
 
 
 def test_each_hit_once_in_order_of_first_sight() -> None:
@@ -122,7 +200,7 @@ def test_each_hit_once_in_order_of_first_sight() -> None:
 def test_a_core_that_does_not_fit_the_data_is_no_hit() -> None:
     text = word(40)
     table = build(raw(text))
-    for data in (text[1:], text[:-1], text[1:] + text[:1], "x" + text[1:]):
+    for data in (text[1:], text[:-1], text[1:] + text[:1], "-" + text[1:]):
         assert table.scan(data.encode()) == ()
 
 
