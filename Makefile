@@ -9,6 +9,8 @@ CLANG ?= clang
 # The object holds no path of the machine that built it, so that a rebuild can be compared.
 BPF_FLAGS := -g -O2 -mcpu=v3 -target bpf -Wall -Werror \
 	-I/usr/include/$(shell uname -m)-linux-gnu -ffile-prefix-map=$(CURDIR)=/leakstop
+# Nor what no loader reads: libbpf skips relocations of BTF and the labels that they point to.
+BPF_STRIP := -g -R .rel.BTF -R .rel.BTF.ext -R .llvm_addrsig -w -N 'LBB*'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit lab vmtest bench fix bpf bpf-check gen gen-check clean
@@ -23,7 +25,7 @@ $(READY): pyproject.toml tools/install_system.sh
 	$(PYTHON) -m pip install --quiet --group dev
 	@touch $@
 
-demo: $(READY) ## GhostAction in a sealed network: unguarded, audit, block, side by side
+demo: $(READY) ## two thefts in a sealed network: unguarded, audit, block, side by side
 	@$(PYTHON) tools/demo.py
 
 test: lint lab vmtest ## everything but the benchmarks
@@ -57,7 +59,7 @@ fix: $(READY) ## put code into shape
 bpf: ## build the data plane for both architectures
 	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_x86 -c $(BPF)/leakstop.bpf.c -o $(BPF)/leakstop.x86_64.bpf.o
 	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_arm64 -c $(BPF)/leakstop.bpf.c -o $(BPF)/leakstop.aarch64.bpf.o
-	llvm-strip -g $(BPF)/leakstop.x86_64.bpf.o $(BPF)/leakstop.aarch64.bpf.o
+	llvm-strip $(BPF_STRIP) $(BPF)/leakstop.x86_64.bpf.o $(BPF)/leakstop.aarch64.bpf.o
 
 bpf-check: $(READY) ## the committed objects are what the sources make
 	tools/check_bpf.sh

@@ -47,6 +47,15 @@ ARGUMENTS(decide_args, decide_io);
 ARGUMENTS(name_args, name_io);
 ARGUMENTS(scan_args, scan_io);
 
+#define PAGES 16 /* one would only be met in the processor's nearest memory */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PAGES);
+	__type(key, __u32);
+	__type(value, struct scan_args);
+} scan_pages SEC(".maps");
+
 SEC("tc")
 int decide(struct __sk_buff *skb)
 {
@@ -103,6 +112,18 @@ int scan_bytes(struct __sk_buff *skb)
 	struct scan_args *args = bpf_map_lookup_elem(&scan_io, &(__u32){ 0 });
 
 	return args ? scan_window(&args->window, &args->hits) : -1;
+}
+
+SEC("tc")
+int scan_all(struct __sk_buff *skb)
+{
+	for (__u32 i = 0; i < PAGES; i++) {
+		struct scan_args *args = bpf_map_lookup_elem(&scan_pages, &(__u32){ i });
+
+		if (args)
+			scan_window(&args->window, &args->hits);
+	}
+	return 0;
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

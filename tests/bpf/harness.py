@@ -7,6 +7,7 @@ import ctypes
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,15 @@ from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Reason
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import Tables, vector_bytes
+from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import NeedleTable, build
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADERS = ROOT / "agent/leakstop/bpf"
 WINDOW_EDGE = 128
 WINDOW = 4096 + 2 * WINDOW_EDGE
+PAGES = 16
+"""Windows that ``scan_ns`` takes."""
 _NEVER = (1 << 63).to_bytes(8, "little")
 _PROTOCOLS = {Transport.TCP: 6, Transport.UDP: 17, Transport.ICMP: 1, Transport.OTHER: 132}
 
@@ -68,12 +72,14 @@ class ScanArgs(ctypes.Structure):
     _fields_ = (
         ("from_", ctypes.c_uint32),
         ("to", ctypes.c_uint32),
+        ("seen", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
         ("bytes", ctypes.c_uint8 * WINDOW),
         ("slack", ctypes.c_uint8 * 256),
         ("needle", ctypes.c_uint16 * records.HITS_MAX),
         ("secret", ctypes.c_uint16 * records.HITS_MAX),
         ("count", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
+        ("pad2", ctypes.c_uint32),
     )
 
 
@@ -142,13 +148,28 @@ def compiled(name: str) -> Path:
 class DataPlane:
     """The test object with the tables of one policy."""
 
-    def __init__(self, policy: Policy, tables: Tables, needles: NeedleTable | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        tables: Tables,
+        needles: NeedleTable | None = None,
+        *,
+        finds: bool = False,
+    ) -> None:
         self._tables = tables
         table = needles or build(())
         self._object = Object(library(), compiled("decide"))
-        fill.configure(self._object, policy, tables, table, signal=False)
+        fill.configure(self._object, policy, tables, table, signal=False, finds=finds)
         self._object.load()
         fill.fill(self._object, policy, tables, table, ())
+        self._needles = table
+
+    def found(self, secrets: Sequence[Secret], homes: Mapping[str, int | None]) -> NeedleTable:
+        """Add ``secrets`` to what is looked for."""
+        after = self._needles.extend(secrets)
+        fill.add(self._object, self._needles, after, homes)
+        self._needles = after
+        return after
 
     def __enter__(self) -> DataPlane:
         return self
@@ -190,6 +211,19 @@ class DataPlane:
         result = self._run("scan_bytes", "scan_io", args)
         return set(result.secret[: result.count])
 
+    def fill_pages(self, data: bytes) -> None:
+        """Set what ``scan_ns`` scans: ``PAGES * WINDOW`` bytes."""
+        pages = self._object.map("scan_pages")
+        for number in range(PAGES):
+            args = ScanArgs(to=WINDOW)
+            piece = data[number * WINDOW : (number + 1) * WINDOW]
+            ctypes.memmove(ctypes.addressof(args) + ScanArgs.bytes.offset, piece, len(piece))
+            pages.update(number.to_bytes(4, "little"), bytes(args))
+
+    def scan_ns(self, times: int) -> float:
+        """Nanoseconds that a byte takes: the kernel's own measure, over ``times`` runs."""
+        return _test_run(self._object, "scan_all", bytes(64), times) / (PAGES * WINDOW)
+
     def _run(self, program: str, io: str, args: ctypes.Structure) -> ctypes.Structure:
         return run(self._object, program, io, args)
 
@@ -200,19 +234,25 @@ def run(
     """Run ``program`` once on ``packet``, with ``args`` in the map ``io``; return them after it."""
     exchange = loaded.map(io)
     exchange.update(bytes(4), bytes(args))
+    _test_run(loaded, program, packet)
+    raw = exchange.lookup(bytes(4), ctypes.sizeof(args))
+    assert raw is not None
+    return type(args).from_buffer_copy(raw)
+
+
+def _test_run(loaded: Object, program: str, packet: bytes, times: int = 1) -> int:
+    """Run ``program`` on ``packet``; return how many nanoseconds one run took."""
     data = ctypes.create_string_buffer(packet, len(packet))
     options = _RunOptions(
         sz=ctypes.sizeof(_RunOptions),
         data_in=ctypes.addressof(data),
         data_size_in=len(data),
-        repeat=1,
+        repeat=times,
     )
     lib = library()
-    handle = lib.call("bpf_program__fd", loaded._program(program))
+    handle = lib.call("bpf_program__fd", loaded.program(program))
     assert lib._lib.bpf_prog_test_run_opts(handle, ctypes.byref(options)) == 0
-    raw = exchange.lookup(bytes(4), ctypes.sizeof(args))
-    assert raw is not None
-    return type(args).from_buffer_copy(raw)
+    return int(options.duration)
 
 
 def wire(name: str) -> bytes:

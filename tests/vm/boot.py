@@ -131,7 +131,17 @@ def boot(kernel: Path, root: Path) -> str:
     """
     done = subprocess.run(
         [
-            *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max,-cx16", "-m", "1024", "-smp", "1"),
+            *(
+                "qemu-system-x86_64",
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max,-cx16",
+                "-m",
+                "1024",
+                "-smp",
+                "1",
+            ),
             *("-nographic", "-no-reboot", "-nic", "none"),
             *("-kernel", str(kernel), "-initrd", str(root)),
             *("-append", "console=ttyS0 quiet panic=-1"),

@@ -30,7 +30,7 @@ from leakstop.bpf import fill, tc
 from leakstop.bpf.libbpf import library
 from leakstop.engine.commands import Cut
 from leakstop.engine.core import Engine
-from leakstop.model.event import Bound, Connect, Event, Exec, Question, StreamSeen
+from leakstop.model.event import Bound, Connect, Event, Exec, Question, StreamSeen, TlsSeen, Write
 from leakstop.model.verdict import Action, Carriage, Mode, RuleRef
 from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
 from leakstop.policy.tables import compile_tables
@@ -38,6 +38,7 @@ from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import table_of
 from leakstop.sensor import older
 from leakstop.sensor.kernel import KernelSensor
+from leakstop.sensor.load import uprobes
 from leakstop.sensor.plan import GuardPlan
 
 RESOLVER = "127.0.0.53"
@@ -170,12 +171,23 @@ def refused(attempt: Callable[[], object]) -> bool:
     return False
 
 
+def place_of(function: str) -> tuple[Path, int]:
+    """The file that has a function of this program, and where in it."""
+    address = ctypes.cast(getattr(ctypes.CDLL(None), function), ctypes.c_void_p).value or 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        area, _, offset, _, _, *path = line.split()
+        start, end = (int(each, 16) for each in area.split("-"))
+        if start <= address < end:
+            return Path(path[0]), address - start + int(offset, 16)
+    raise LookupError(function)
+
+
 class Scenario:
     """A guard in block mode, and the checks."""
 
     def __init__(self) -> None:
         self.services = Services()
-        self.token = "tok_" + secrets.token_urlsafe(30)
+        self.token, self.loose = ("tok_" + secrets.token_urlsafe(30) for _ in range(2))
         rule = Rule(
             Action.ALLOW,
             NamePlace(NAME),
@@ -186,7 +198,7 @@ class Scenario:
         homes = {"TOKEN": Home(False, (rule,), (NAME,))}
         self.policy = Policy(mode=Mode.BLOCK, rules=(rule,), homes=homes)
         self.cgroup = CommandCgroup.create(cgroup2_mount(), f"leakstop-scenario-{os.getpid()}")
-        known = (Secret("TOKEN", self.token.encode()),)
+        known = (Secret("TOKEN", self.token.encode()), Secret("LOOSE", self.loose.encode()))
         self.run_dir = Path(tempfile.mkdtemp(prefix="leakstop-scenario-"))
         self.sensor = KernelSensor(
             GuardPlan(
@@ -227,12 +239,20 @@ class Scenario:
                 os._exit(code)
         return self.wait(child) == 0
 
-    def execute(self, code: str, *arguments: str) -> int:
-        """Run a program with ``arguments`` in a guarded child; return wait(2)'s status."""
+    def execute(self, code: str, *arguments: str, told: str = "") -> int:
+        """Run a program with ``arguments`` in a guarded child; return wait(2)'s status.
+
+        It is ``told`` the rest on its standard input.
+        """
+        reading, writing = os.pipe()
+        os.write(writing, told.encode())
+        os.close(writing)
         child = os.fork()
         if child == 0:
             self.cgroup.enter()
+            os.dup2(reading, 0)
             os.execv(sys.executable, [sys.executable, "-c", code, *arguments])
+        os.close(reading)
         return self.wait(child)
 
     def wait(self, child: int) -> int:
@@ -455,23 +475,40 @@ class Scenario:
             f"try: s.send(query_of(token[:20]+'.'+token[20:]+'.{NAME}',1))\n"
             "finally: time.sleep(30)"
         )
-        reading, writing = os.pipe()
-        os.write(writing, self.token.encode())
-        os.close(writing)
-        child = os.fork()
-        if child == 0:
-            self.cgroup.enter()
-            os.dup2(reading, 0)
-            os.execv(sys.executable, [sys.executable, "-c", code])
-        os.close(reading)
-        status = self.wait(child)
+        status = self.execute(code, told=self.token)
         hits = [e for e in self.events if isinstance(e, Question) and e.in_name]
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
         return killed and len(hits) == 1 and len(self.services.asked) == before
 
+    def check_a_tls_write_is_looked_through(self) -> bool:
+        """Any function with an object, bytes and their number will do: here swab(3)."""
+        opened = self.sensor._object
+        assert opened is not None and self.inside(lambda: bool(ask(NAME)))
+        code = (
+            "import ctypes,socket,sys\n"
+            f"s=socket.create_connection(('{HOME}',443),2); s.sendall({hello_of(NAME)!r})\n"
+            "told=ctypes.create_string_buffer(sys.stdin.buffer.read())\n"
+            "ctypes.CDLL(None).swab(ctypes.create_string_buffer(1000), told, len(told))"
+        )
+        path, offset = place_of("swab")
+        probes = uprobes(opened).attach("on_tls_write", path, [offset], cookie=1)
+        try:
+            home = self.execute(code, told=self.token)
+            elsewhere = self.execute(code, told=self.loose)
+        finally:
+            for probe in probes:
+                probe.close()
+        seen = sum(isinstance(event, TlsSeen) for event in self.events)
+        killed = [event.killed for event in self.events if isinstance(event, Write)]
+        return (home, os.WTERMSIG(elsewhere), seen, killed) == (0, signal.SIGKILL, 2, [True])
+
     def check_events_hold_no_secret(self) -> bool:
         execs = [event for event in self.events if isinstance(event, Exec) and event.hits]
-        return bool(execs) and self.token not in repr(self.events)
+        return (
+            bool(execs)
+            and self.token not in repr(self.events)
+            and self.loose not in repr(self.events)
+        )
 
 
 def main() -> int:

@@ -6,6 +6,7 @@
 #ifndef LEAKSTOP_ANSWER_BPF_H
 #define LEAKSTOP_ANSWER_BPF_H
 
+#include "image.bpf.h"
 #include "dns_stream.bpf.h"
 
 #define RECORDS_MAX 128
@@ -375,12 +376,14 @@ int on_ingress(struct __sk_buff *skb)
 	if (!(p.protocol == TCP && !read_tcp(skb, &p)) &&
 	    !(p.protocol == UDP && !read_udp(skb, &p)))
 		return PASS;
+	note = sk ? bpf_sk_storage_get(&socks, sk, 0, 0) : 0;
+	if (p.protocol == TCP && is_too_early(note, &p))
+		return REFUSE;
 	resolver = bpf_map_lookup_elem(&resolvers, p.source);
 	if (p.source_port != DNS_PORT || !resolver)
 		return PASS;
 	if (skb->ifindex == LOOPBACK_DEVICE && !(*resolver & RESOLVER_HERE))
 		return PASS; /* somebody has given its address to this machine */
-	note = sk ? bpf_sk_storage_get(&socks, sk, 0, 0) : 0;
 	if (note && note->foreign)
 		return PASS; /* whoever made that network can be the resolver in it */
 	if (p.protocol == TCP)

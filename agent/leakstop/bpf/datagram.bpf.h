@@ -8,18 +8,27 @@
 
 #include "dns_stream.bpf.h"
 
+static __always_inline int is_peer(const struct target *target, const struct packet *p)
+{
+	return word_at(target->ip) == word_at(p->target) &&
+	       word_at(target->ip + 8) == word_at(p->target + 8) && target->port == p->target_port;
+}
+
 static __always_inline int same_peer(const struct sock_note *note, const struct packet *p)
 {
-	return word_at(note->target.ip) == word_at(p->target) &&
-	       word_at(note->target.ip + 8) == word_at(p->target + 8) &&
-	       note->target.port == p->target_port;
+	return is_peer(&note->target, p);
+}
+
+static __always_inline void aim_at(struct target *target, const struct packet *p)
+{
+	target->protocol = p->protocol;
+	target->port = p->target_port;
+	__builtin_memcpy(target->ip, p->target, 16);
 }
 
 static __always_inline void aim(struct attempt *a, const struct packet *p)
 {
-	a->target.protocol = p->protocol;
-	a->target.port = p->target_port;
-	__builtin_memcpy(a->target.ip, p->target, 16);
+	aim_at(&a->target, p);
 }
 
 /* Judges a packet by its address, with scratch memory for what is known of that. */

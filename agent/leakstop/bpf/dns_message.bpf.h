@@ -217,7 +217,7 @@ __weak __noinline int scan_name(struct message *message, struct window *window, 
 	if (!message || !window || !hits)
 		return 0;
 	hits->count = 0;
-	if (!cfg.needles)
+	if (!cfg.scans)
 		return 0;
 	bpf_loop(NAME_MAX_TEXT, copy_byte, &copy, 0);
 	window->from = 0;

@@ -3,7 +3,7 @@
 #ifndef LEAKSTOP_EGRESS_BPF_H
 #define LEAKSTOP_EGRESS_BPF_H
 
-#include "datagram.bpf.h"
+#include "payload.bpf.h"
 #include "segment.bpf.h"
 
 /* What the kernel itself says without a socket of the job: RFC 792, 4443, 4861, 3810. */
@@ -61,7 +61,7 @@ static __always_inline int on_udp(struct __sk_buff *skb, struct packet *p, struc
 	if (is_resolvers_port(p->target, p->target_port) ||
 	    (note && note->flags & SOCK_DNS && is_to_resolver(skb, p)))
 		return on_question(skb, p, note);
-	if (p->target_port == DNS_PORT && cfg.needles && carries_secret(skb, p, note))
+	if (p->target_port == DNS_PORT && cfg.scans && carries_secret(skb, p, note))
 		return 0;
 	return note ? on_datagram(skb, p, note) : on_stray(skb, p);
 }
@@ -90,14 +90,15 @@ int on_egress(struct __sk_buff *skb)
 			return cfg.block ? REFUSE : PASS;
 		if (is_answer(&p, note) && !on_answer(skb, &p, note))
 			return REFUSE;
-		if (note && is_settled(skb, note, &p))
-			return PASS;
-		pass = on_segment(skb, &p, note);
+		pass = (note && is_settled(skb, note, &p)) || on_segment(skb, &p, note);
 	} else if (p.protocol == UDP) {
 		pass = on_udp(skb, &p, note);
 	} else {
 		pass = note ? on_datagram(skb, &p, note) : !cfg.block || is_kernels_own(skb, &p);
+		p.len = skb->len > p.payload ? skb->len - p.payload : 0;
 	}
+	if (pass && note && is_open(skb, note, &p))
+		pass = on_payload(skb, &p, note);
 	return pass ? PASS : REFUSE;
 }
 

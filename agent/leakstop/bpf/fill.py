@@ -2,7 +2,7 @@
 """Writes a compiled policy and the needles into an object's maps.
 
 Policy maps are frozen afterwards: from then on nobody can change them, root in the job
-included (kernel.md 4).
+included. Those of the secrets are not: some are only found when the job runs.
 """
 
 from __future__ import annotations
@@ -10,34 +10,46 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address
+from itertools import islice
 
 from leakstop.bpf import records
 from leakstop.bpf.libbpf import Object
+from leakstop.model.event import SecretHit
 from leakstop.model.flow import Stream
 from leakstop.model.verdict import Leak, Mode
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import Tables, vector_bytes
-from leakstop.secrets.needles import NeedleTable
+from leakstop.secrets.needles import GRAM_BYTES, STRIDES, Grams, NeedleTable
 
-_FROZEN = (
-    "names",
-    "budgets",
-    "networks",
-    "ports",
-    "resolvers",
-    "blooms",
-    "grams",
-    "cores",
-    "secrets",
-)
+_FROZEN = ("names", "budgets", "networks", "ports", "resolvers")
 
 PAID_NAMES = 65_536
 """Most names below wildcards that are kept; when they are that many, new ones are refused."""
 
+ROOT_CGROUP = 1
+"""Id of the one that holds all others."""
+COPY = 65_536
+"""Bytes of each connection that are looked through in user space."""
+
+SPARE_SECRETS = 256
+"""How many secrets can be found after loading."""
+SPARE_NEEDLES = 48 * SPARE_SECRETS
+"""Their forms: an ordinary token has about forty."""
+SPARE_GRAMS = STRIDES[0] * SPARE_NEEDLES
+_BLOOM_WORDS = 1 << (records.BLOOM_BITS - 6)
+_BLOOM_LEAST = 1 << 13
+"""Words of a filter: 64 KiB, in a processor's own cache and with room for what is found."""
+_GRAMS_A_WORD = 1.5
+"""Of those that are none of a table's, one in some hundreds passes then."""
+_NEEDLES = 0xFFFF
+"""The kernel's numbers of needles have 16 bits, and 0 is none."""
+
 Entry = tuple[bytes, bytes]
 
+_MARK = struct.Struct(f"<Q{2 * records.HITS_MAX}HI4x")
+"""``struct mark``"""
 _TAIL = struct.Struct("<IIII")
 """Of ``struct name_node``, behind its vectors."""
 
@@ -50,20 +62,32 @@ def configure(
     *,
     signal: bool,
     uplinks: bool = False,
+    finds: bool = False,
+    cgroup: int = ROOT_CGROUP,
+    copy: int = COPY,
 ) -> None:
-    """Set the constants and the sizes, before loading."""
+    """Set the constants and the sizes, before loading.
+
+    ``finds``: scan also if there is nothing to look for yet, and leave room for what is found.
+    ``cgroup``: id of the guarded one, whose writes are looked into. ``copy``: bytes of each
+    connection that are handed on to be looked through, 0 for none.
+    """
+    spare = int(finds)
     config = records.Config(
         allow=_vec(tables.allow),
         deny=_vec(tables.deny),
         sink=_vec(tables.sink),
         accepts=_vecs(tables.accepts.get(stream, 0) for stream in Stream),
         stride=needles.stride,
-        needles=len(needles.cores),
+        scans=finds or bool(needles.cores),
         block=policy.mode is Mode.BLOCK,
         leak_kill=policy.leak is Leak.KILL,
         signal=signal,
         uplinks=uplinks,
         refusal=_own_mark(),
+        copy=copy,
+        agent=os.getpid(),
+        cgroup=cgroup,
     )
     target.map(".rodata").preset(bytes(config))
     for name, size in (
@@ -73,9 +97,9 @@ def configure(
         ("paid_names", min(sum(each.names for each in tables.budgets), PAID_NAMES)),
         ("networks", len(tables.networks)),
         ("ports", len(tables.ports)),
-        ("grams", len(needles.grams)),
-        ("cores", len(needles.cores)),
-        ("secrets", len(needles.names)),
+        ("grams", len(needles.grams) + spare * SPARE_GRAMS),
+        ("cores", min(len(needles.cores) + spare * SPARE_NEEDLES, _NEEDLES)),
+        ("secrets", len(needles.names) + spare * SPARE_SECRETS),
     ):
         target.map(name).resize(size)
 
@@ -89,21 +113,61 @@ def fill(
     *,
     whole_machine: bool = False,
 ) -> None:
-    """Write the tables and freeze them, after loading and before attaching."""
+    """Write the tables and freeze the policy's, after loading and before attaching."""
     contents: dict[str, Iterable[Entry]] = {
         "names": _names(tables),
         "budgets": _budgets(tables),
         "networks": _networks(tables),
         "ports": _ports(tables),
         "resolvers": _resolvers(tables, resolvers, whole_machine=whole_machine),
-        "blooms": [(_index(0), _bloom(needles))],
-        "grams": _grams(needles),
+        "blooms": [(_index(0), _bloom(needles.grams))],
+        "grams": _gram_entries(needles.grams),
         "cores": _cores(needles),
         "secrets": _secrets(policy, tables, needles),
     }
+    for name, entries in contents.items():
+        target.map(name).update_all(entries)
     for name in _FROZEN:
-        target.map(name).update_all(contents[name])
         target.map(name).freeze()
+
+
+def add(
+    target: Object, before: NeedleTable, after: NeedleTable, homes: Mapping[str, int | None]
+) -> None:
+    """Write what ``after``, an extension of ``before``, has more, while the programs run.
+
+    ``homes``: of each new secret the mask of its conditions; ``None``: nobody placed it.
+
+    A reader goes from the Bloom filter to the grams to the cores to the secrets. Written in the
+    other order, each of them leads to what is whole.
+    """
+    secrets = (
+        (_index(number), _found(homes[name]))
+        for number, name in enumerate(after.names[len(before.names) :], len(before.names))
+    )
+    grams = {gram: after.grams[gram] for gram in _new_grams(before, after)}
+    target.map("secrets").update_all(secrets)
+    target.map("cores").update_all(_cores(after, len(before.cores)))
+    target.map("grams").update_all(_gram_entries(grams))
+    bloom = target.map("blooms").lookup(_index(0), 8 * (1 + _BLOOM_WORDS))
+    assert bloom is not None, "an array has all of its entries"
+    target.map("blooms").update(_index(0), _bloom(grams, bloom))
+
+
+def mark(
+    target: Object, needles: NeedleTable, pid: int, start_ns: int, hits: Sequence[SecretHit]
+) -> None:
+    """Note that the image of ``pid`` has secrets on its command line.
+
+    The kernel does so itself at exec; this is for what became known just after that.
+    """
+    hits = hits[: records.HITS_MAX]
+    owners = [needles.names.index(hit.secret) for hit in hits]
+    forms = zip(owners, (hit.encoding for hit in hits), strict=True)
+    found = [needles.owners.index(form) for form in forms]
+    spare = [0] * (records.HITS_MAX - len(owners))
+    value = _MARK.pack(start_ns, *found, *spare, *owners, *spare, len(owners))
+    target.map("marks").update(_index(pid), value)
 
 
 def mapped(address: str) -> bytes:
@@ -163,16 +227,21 @@ def _ports(tables: Tables) -> Iterator[Entry]:
         yield key + b"\0", vector_bytes(vector)
 
 
-def _bloom(needles: NeedleTable) -> bytes:
-    bits = bytearray(1 << (records.BLOOM_BITS - 3))
-    for gram in needles.grams:
-        bit = records.bloom_bit(gram)
-        bits[bit >> 3] |= 1 << (bit & 7)  # little-endian words of 64 bits
+def _bloom(grams: Collection[int], before: bytes = b"") -> bytes:
+    """``struct bloom``: that of ``before`` with these, else one of the size that they need."""
+    words = _BLOOM_LEAST
+    while words < min(len(grams) / _GRAMS_A_WORD, _BLOOM_WORDS):
+        words *= 2
+    bits = bytearray(before or (words - 1).to_bytes(8, "little") + bytes(8 * _BLOOM_WORDS))
+    mask = int.from_bytes(bits[:8], "little")
+    for gram in grams:
+        for bit in records.bloom_bits(gram, mask):
+            bits[8 + (bit >> 3)] |= 1 << (bit & 7)  # little-endian words of 64 bits
     return bytes(bits)
 
 
-def _grams(needles: NeedleTable) -> Iterator[Entry]:
-    for gram, candidates in needles.grams.items():
+def _gram_entries(grams: Grams) -> Iterator[Entry]:
+    for gram, candidates in grams.items():
         node = records.Gram()
         for slot, (needle, position) in enumerate(candidates):
             node.needle[slot] = needle + 1
@@ -180,11 +249,26 @@ def _grams(needles: NeedleTable) -> Iterator[Entry]:
         yield gram.to_bytes(8, "little"), bytes(node)
 
 
-def _cores(needles: NeedleTable) -> Iterator[Entry]:
-    for number, (core, (owner, _)) in enumerate(zip(needles.cores, needles.owners, strict=True)):
-        node = records.Core(secret=owner, len=len(core))
+def _new_grams(before: NeedleTable, after: NeedleTable) -> Iterator[int]:
+    """Those that have a candidate more. Only looked for in new cores: the table is large."""
+    for core in after.cores[len(before.cores) :]:
+        for start in range(len(core) - GRAM_BYTES + 1):
+            gram = int.from_bytes(core[start : start + GRAM_BYTES], "little")
+            if gram in after.grams and after.grams[gram] != before.grams.get(gram):
+                yield gram
+
+
+def _cores(needles: NeedleTable, first: int = 0) -> Iterator[Entry]:
+    cores = zip(needles.cores, needles.owners, needles.starts, strict=True)
+    for number, (core, (owner, _), start) in enumerate(islice(cores, first, None), first):
+        node = records.Core(secret=owner, len=len(core), at=start)
         ctypes.memmove(ctypes.addressof(node) + records.Core.bytes.offset, core, len(core))
         yield _index(number), bytes(node)
+
+
+def _found(home: int | None) -> bytes:
+    placed = home is not None
+    return bytes(records.SecretNode(home=_vec(home or 0), placed=placed, guessed=not placed))
 
 
 def _secrets(policy: Policy, tables: Tables, needles: NeedleTable) -> Iterator[Entry]:
@@ -193,4 +277,16 @@ def _secrets(policy: Policy, tables: Tables, needles: NeedleTable) -> Iterator[E
         yield _index(number), bytes(records.SecretNode(home=home, placed=name in policy.homes))
 
 
-__all__ = ["PAID_NAMES", "configure", "fill", "mapped"]
+__all__ = [
+    "COPY",
+    "PAID_NAMES",
+    "ROOT_CGROUP",
+    "SPARE_GRAMS",
+    "SPARE_NEEDLES",
+    "SPARE_SECRETS",
+    "add",
+    "configure",
+    "fill",
+    "mapped",
+    "mark",
+]

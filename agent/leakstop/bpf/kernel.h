@@ -33,7 +33,28 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct inode {
+	unsigned short i_mode;
+	unsigned long i_ino;
+};
+
+struct file {
+	struct inode *f_inode;
+	void *private_data;
+};
+
 struct task_struct {
+	unsigned long long self_exec_id; /* another one after each exec */
+	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	int pid;
 	int tgid;
@@ -47,6 +68,7 @@ struct task_struct {
 
 struct linux_binprm {
 	const char *filename;
+	struct file *file;
 };
 
 struct sk_buff {
@@ -58,15 +80,30 @@ struct skb_shared_info {
 	unsigned char flags;
 };
 
+struct in6_addr {
+	unsigned char s6_addr[16];
+};
+
+typedef struct {
+	long long counter;
+} atomic64_t;
+
 struct sock_common {
+	unsigned int skc_daddr;
+	unsigned short skc_dport;
 	unsigned short skc_family;
+	unsigned char skc_state;
+	struct in6_addr skc_v6_daddr;
+	atomic64_t skc_cookie;
 };
 
 struct sock {
 	struct sock_common __sk_common;
+	unsigned short sk_protocol;
 };
 
 struct socket {
+	struct file *file;
 	struct sock *sk;
 };
 
@@ -77,11 +114,23 @@ struct bpf_iter__task_file {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di;
+	unsigned long bx;
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long ax;
 	unsigned long si;
+	unsigned long di;
 };
 #define first_argument(r)  ((r)->di)
 #define second_argument(r) ((r)->si)
+/* Of a function that begins: of C (System V ABI), and of Go (its ABIInternal). */
+#define C_1(r)  ((r)->di)
+#define C_2(r)  ((r)->si)
+#define C_3(r)  ((r)->dx)
+#define C_4(r)  ((r)->cx)
+#define GO_1(r) ((r)->ax)
+#define GO_2(r) ((r)->bx)
+#define GO_3(r) ((r)->cx)
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {
 	unsigned long long regs[31];
@@ -89,6 +138,13 @@ struct pt_regs {
 };
 #define first_argument(r)  ((r)->orig_x0)
 #define second_argument(r) ((r)->regs[1])
+#define C_1(r)             ((r)->regs[0])
+#define C_2(r)             ((r)->regs[1])
+#define C_3(r)             ((r)->regs[2])
+#define C_4(r)             ((r)->regs[3])
+#define GO_1(r)            C_1(r)
+#define GO_2(r)            C_2(r)
+#define GO_3(r)            C_3(r)
 #endif
 
 #pragma clang attribute pop

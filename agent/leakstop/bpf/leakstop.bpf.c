@@ -12,6 +12,7 @@
 #include "bind.bpf.h"
 #include "family.bpf.h"
 #include "uplink.bpf.h"
+#include "tls_write.bpf.h"
 
 /* Keeps structs that only live on a stack in BTF, where the layout test finds them. */
 struct btf_anchor {
@@ -20,6 +21,9 @@ struct btf_anchor {
 	struct event_connect connect;
 	struct event_stream stream;
 	struct event_bind bind;
+	struct event_write write;
+	struct event_tls tls;
+	struct event_plaintext plaintext;
 } btf_anchor;
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -13,7 +13,7 @@
 #define ANSWERS_MAX   64  /* addresses learned from one reply */
 #define CORE_MAX      64  /* bytes of a needle that are compared */
 #define GRAM_SLOTS    4   /* needles that may share one 8-byte gram */
-#define BLOOM_BITS    19  /* 64 KiB, read in front of the gram table */
+#define BLOOM_BITS    23  /* 1 MiB: of what is none of 500 secrets' grams, one in 500 passes */
 
 enum event_kind {
 	EVENT_FORK = 1,
@@ -24,6 +24,9 @@ enum event_kind {
 	EVENT_ANSWER,
 	EVENT_STREAM,
 	EVENT_BIND,
+	EVENT_WRITE,
+	EVENT_TLS,
+	EVENT_PLAINTEXT, /* in a ring of its own */
 };
 
 /* action, reason and carriage follow the order of leakstop.model.verdict. */
@@ -63,6 +66,27 @@ enum stream_kind {
 	STREAM_KINDS,
 };
 
+/* How a secret was about to leave: the order of leakstop.model.event.Channel. */
+enum channel { CHANNEL_TLS, CHANNEL_TCP, CHANNEL_UDP };
+
+/* Whose function was given the plaintext: the order of leakstop.model.event.Library. */
+enum library {
+	LIBRARY_NONE,
+	LIBRARY_OPENSSL, /* and BoringSSL, which has its functions */
+	LIBRARY_GNUTLS,
+	LIBRARY_NSS,
+	LIBRARY_GO,
+	LIBRARY_RUSTLS,
+};
+
+/* How a write is known to go where it goes: the order of leakstop.model.event.Tie. */
+enum tie {
+	TIE_SOCKET, /* it is the socket's own packet */
+	TIE_NAME,   /* the TLS object has a name, and the process's socket or a relay's shows it */
+	TIE_FLOWS,  /* the worst of all sockets that the process has open */
+	TIE_NONE,   /* it has none */
+};
+
 /* What is known of a resolver, in bits. */
 enum resolver_place {
 	RESOLVER_HERE = 1,  /* its answers may come over the loopback device */
@@ -71,14 +95,16 @@ enum resolver_place {
 
 /* What could not be done, counted per CPU. */
 enum loss {
-	LOSS_EVENTS,    /* the ring was full */
-	LOSS_SCRATCH,   /* no free scratch slot */
-	LOSS_ADDRESSES, /* the table of learned addresses was full */
-	LOSS_MARKS,     /* the table of marked processes was full */
-	LOSS_ARGV,      /* a part of a command line could not be read */
-	LOSS_ANSWERS,   /* an answer could not be read, so nothing was learned from it */
-	LOSS_SOCKETS,   /* no storage for a socket */
-	LOSS_NAMES,     /* the table of names asked below wildcards was full */
+	LOSS_EVENTS,     /* the ring was full */
+	LOSS_SCRATCH,    /* no free scratch slot */
+	LOSS_ADDRESSES,  /* the table of learned addresses was full */
+	LOSS_MARKS,      /* the table of marked processes was full */
+	LOSS_ARGV,       /* a part of a command line could not be read */
+	LOSS_ANSWERS,    /* an answer could not be read, so nothing was learned from it */
+	LOSS_SOCKETS,    /* no storage for a socket */
+	LOSS_NAMES,      /* the table of names asked below wildcards was full */
+	LOSS_WRITES,     /* a write could not be read */
+	LOSS_PLAINTEXTS, /* the ring was full: the kernel has scanned it, nobody looks deeper */
 	LOSS_KINDS,
 };
 
@@ -146,7 +172,7 @@ struct event_question {
 	__u8 killed;
 	__u8 in_name;
 	__u8 hit_count;
-	__u8 pad;
+	__u8 begun; /* a part of what was found has left before */
 	__u16 name_len;
 	__u16 hits[HITS_MAX];
 	__u64 cookie; /* of the stream that ends with it, to destroy the socket; else 0 */
@@ -189,6 +215,53 @@ struct event_bind {
 	__u8 pad[6];
 };
 
+/* A secret in what a process writes. */
+struct event_write {
+	struct event_head head;
+	__u64 cookie; /* of the socket, to destroy it; 0 where it is not known */
+	__u64 object; /* address of the TLS object, else 0 */
+	__u64 size;   /* bytes of this write */
+	__u8 ip[16];
+	__u16 port;
+	__u8 protocol;
+	__u8 channel; /* enum channel */
+	struct judgement judged;
+	__u8 library; /* enum library */
+	__u8 tie;     /* enum tie */
+	__u8 killed;
+	__u8 hit_count;
+	__u16 name_len;
+	__u16 hits[HITS_MAX];
+	__u8 begun; /* a part of what was found has left before */
+	__u8 pad;
+	char name[NAME_MAX_TEXT]; /* that the connection is for, as far as known */
+};
+
+/* The first write to a TLS object: its plaintext is seen. */
+struct event_tls {
+	struct event_head head;
+	__u64 object;
+	__u8 library; /* enum library */
+	__u8 pad[5];
+	__u16 name_len;
+	char name[NAME_MAX_TEXT];
+};
+
+#define PLAINTEXT_COPY 4096 /* bytes that a plaintext event carries */
+
+/* A piece of what a connection sends, to be looked through in user space. */
+struct event_plaintext {
+	struct event_head head;
+	__u64 stream; /* address of the TLS object, or the socket's cookie */
+	__u64 offset; /* bytes that the connection sent before */
+	__u8 ip[16];  /* not for TLS */
+	__u16 port;
+	__u8 channel; /* enum channel */
+	__u8 library; /* enum library */
+	__u32 len;
+	char bytes[PLAINTEXT_COPY];
+};
+
 /* A set of conditions: bit n of word n/64 is condition n (policy/tables.py). */
 struct vec {
 	__u64 w[4];
@@ -201,12 +274,15 @@ struct config {
 	struct vec sink;                  /* places where anyone can store data */
 	struct vec accepts[STREAM_KINDS]; /* what each kind of stream satisfies if the name fits */
 	__u32 stride;                     /* distance of the offsets that the scan looks at */
-	__u32 needles;
-	__u8 block;     /* deny what the policy does not name */
-	__u8 leak_kill; /* stop a secret on its way to a wrong place */
-	__u8 signal;    /* bpf_send_signal works in cgroup programs (6.16 on) */
-	__u8 uplinks;   /* judge what leaves over an uplink, whoever sent it */
-	__u32 refusal;  /* mark of a refused question on its way to its answer */
+	__u32 scans;                      /* there are secrets, or some may be found */
+	__u8 block;                       /* deny what the policy does not name */
+	__u8 leak_kill;                   /* stop a secret on its way to a wrong place */
+	__u8 signal;                      /* bpf_send_signal works in cgroup programs (6.16 on) */
+	__u8 uplinks;                     /* judge what leaves over an uplink, whoever sent it */
+	__u32 refusal;                    /* mark of a refused question on its way to its answer */
+	__u32 copy;   /* bytes of each connection that are handed on as plaintext */
+	__u32 agent;  /* thread group that is never signalled */
+	__u64 cgroup; /* id of the guarded one, for programs that may sleep */
 };
 
 struct name_node {
@@ -258,10 +334,11 @@ struct learned {
 struct secret {
 	struct vec home;
 	__u32 placed;
-	__u32 pad;
+	__u32 guessed; /* nobody declared it, nobody placed it: it was found */
 };
 
 struct bloom {
+	__u64 mask; /* of the words in use: a filter of few grams should not fill the cache */
 	__u64 words[(1 << BLOOM_BITS) / 64];
 };
 
@@ -274,7 +351,7 @@ struct gram {
 struct core {
 	__u16 secret;
 	__u16 len;
-	__u32 pad;
+	__u32 at; /* where in the whole text it stands */
 	__u8 bytes[CORE_MAX];
 };
 

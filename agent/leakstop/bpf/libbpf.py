@@ -50,9 +50,12 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_object__next_program": (_POINTER, (_POINTER, _POINTER)),
     "bpf_program__name": (_TEXT, (_POINTER,)),
     "bpf_program__fd": (_INT, (_POINTER,)),
+    "bpf_program__section_name": (_TEXT, (_POINTER,)),
+    "bpf_program__set_expected_attach_type": (_INT, (_POINTER, _INT)),
     "bpf_program__attach": (_POINTER, (_POINTER,)),
     "bpf_program__attach_cgroup": (_POINTER, (_POINTER, _INT)),
     "bpf_program__attach_perf_event": (_POINTER, (_POINTER, _INT)),
+    "bpf_program__attach_uprobe_opts": (_POINTER, (_POINTER, _INT, _TEXT, _SIZE, _POINTER)),
     "bpf_link__pin": (_INT, (_POINTER, _TEXT)),
     "bpf_link__destroy": (_INT, (_POINTER,)),
     "bpf_link__fd": (_INT, (_POINTER,)),
@@ -291,26 +294,26 @@ class Object:
     def attach(self, program: str) -> Link:
         """Attach a tracing program where its section says."""
         return Link(
-            self._library, self._library.pointer("bpf_program__attach", self._program(program))
+            self._library, self._library.pointer("bpf_program__attach", self.program(program))
         )
 
     def attach_cgroup(self, program: str, cgroup_fd: int) -> Link:
         """Attach a cgroup program; it runs beside those of others (BPF_F_ALLOW_MULTI)."""
         return Link(
             self._library,
-            self._library.pointer("bpf_program__attach_cgroup", self._program(program), cgroup_fd),
+            self._library.pointer("bpf_program__attach_cgroup", self.program(program), cgroup_fd),
         )
 
     def attach_event(self, program: str, event_fd: int) -> Link:
         """Attach a tracepoint's program to a perf event, which the link then owns."""
         attached = self._library.pointer(
-            "bpf_program__attach_perf_event", self._program(program), event_fd
+            "bpf_program__attach_perf_event", self.program(program), event_fd
         )
         return Link(self._library, attached)
 
     def program_fd(self, program: str) -> int:
         """File descriptor of a loaded program."""
-        return self._library.call("bpf_program__fd", self._program(program))
+        return self._library.call("bpf_program__fd", self.program(program))
 
     def close(self) -> None:
         """Unload what is not attached or pinned."""
@@ -318,7 +321,8 @@ class Object:
             self._library._lib.bpf_object__close(self._handle)
             self._handle = 0
 
-    def _program(self, name: str) -> int:
+    def program(self, name: str) -> int:
+        """libbpf's handle of a program."""
         return self._library.pointer(
             "bpf_object__find_program_by_name", self._handle, name.encode()
         )

@@ -4,6 +4,7 @@
 #define LEAKSTOP_LINEAGE_BPF_H
 
 #include <stddef.h>
+#include "image.bpf.h"
 #include "scan.bpf.h"
 #include "kernel.h"
 #include <bpf/bpf_tracing.h>
@@ -51,6 +52,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	if (task->signal->live.counter != 0 || !is_guarded())
 		return 0;
 	bpf_map_delete_elem(&marks, &pid);
+	bpf_map_delete_elem(&images, &pid);
 	fill_head(&event.head, EVENT_EXIT, pid, task->group_leader->start_boottime);
 	event.code = task->group_leader->exit_code;
 	emit(&event, sizeof(event));
@@ -123,7 +125,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	s = claim();
 	if (!s) {
 		/* Not scanned, so not known to be harmless. */
-		if (cfg.needles && cfg.block)
+		if (cfg.scans && cfg.block)
 			bpf_send_signal(9);
 		return 0;
 	}
@@ -132,9 +134,10 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	walk.end = task->mm->arg_end;
 	total = walk.end - walk.start;
 	s->hits.count = 0;
-	if (cfg.needles)
+	if (cfg.scans)
 		bpf_loop(CHUNKS_MAX, scan_chunk, &walk, 0);
 	set_mark(pid, start, &s->hits);
+	note_image(pid, bprm);
 
 	event = &s->exec;
 	fill_head(&event->head, EVENT_EXEC, pid, start);

@@ -15,6 +15,21 @@ struct {
 	__uint(max_entries, 2 << 20);
 } events SEC(".maps");
 
+/* What connections send, apart from the events: a flood of it must not cost one of those. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} plaintexts SEC(".maps");
+
+/* Of connections that look suspicious more is handed on: stream -> so many bytes. By the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, __u64);
+	__type(value, __u64);
+} watched SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, LOSS_KINDS);
@@ -108,7 +123,7 @@ struct {
 	__type(value, struct device);
 } devices SEC(".maps");
 
-/* ---- secrets, written before attaching and frozen ---- */
+/* ---- secrets: those declared before attaching, and with spare room those found later ---- */
 
 /* Bit n is set if a gram hashes to n: most words of ordinary data need no look-up. */
 struct {
@@ -121,8 +136,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__uint(max_entries, 1); /* sized by user space, as the next two are */
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG);
 	__type(key, __u64);
 	__type(value, struct gram);
 } grams SEC(".maps");
@@ -158,7 +173,7 @@ struct hits {
 	__u16 needle[HITS_MAX];
 	__u16 secret[HITS_MAX];
 	__u32 count;
-	__u32 pad;
+	__u32 begun; /* a part of one has left before */
 };
 
 struct mark {
@@ -236,13 +251,23 @@ struct place {
 	__u8 pad[4];
 };
 
-#define SOCK_DNS     1  /* towards the trusted resolver: the packet hook reads it */
-#define SOCK_JUDGED  2  /* a datagram socket with a verdict for its peer */
-#define SOCK_TOLD    4  /* this verdict was reported */
-#define SOCK_SHOWS   8  /* a stream that has not yet shown for whom it is meant */
-#define SOCK_CUT     16 /* nothing more may leave */
-#define SOCK_OLDER   32 /* from before the guard */
-#define SOCK_TRUSTED 64 /* and not of the job */
+/* Where a TCP socket leads. */
+struct flow {
+	struct target target;
+	struct place place;
+	__u64 name; /* hash of the one that it shows, 0 for none */
+};
+
+#define SOCK_DNS     1   /* towards the trusted resolver: the packet hook reads it */
+#define SOCK_JUDGED  2   /* a datagram socket with a verdict for its peer */
+#define SOCK_TOLD    4   /* this verdict was reported */
+#define SOCK_SHOWS   8   /* a stream that has not yet shown for whom it is meant */
+#define SOCK_CUT     16  /* nothing more may leave */
+#define SOCK_OLDER   32  /* from before the guard */
+#define SOCK_TRUSTED 64  /* and not of the job */
+#define SOCK_WATCHED 128 /* a stream that had to show for whom it is meant */
+#define SOCK_SEALED  256 /* what follows is TLS */
+#define SOCK_READ    512 /* what it sends in the open is read */
 
 struct sock_note {
 	__u32 pid; /* who connected or sent last */
@@ -251,7 +276,7 @@ struct sock_note {
 	struct judgement judged;
 	__u32 foreign; /* made in a network namespace that needed no privileges */
 	__u32 held;    /* somebody reads or writes target, flags and verdict: seize() */
-	__u32 pad;
+	__u32 early; /* it said hello before its program was looked at; not a flag: those are seized */
 	__u64 netns; /* cookie */
 	struct mark mark;
 };

@@ -24,6 +24,17 @@ static __always_inline void note_holder(struct sock_note *note, __u32 pid)
 	}
 }
 
+/* What a trusted one sends is nobody's business, as if it stayed on this machine. */
+static __always_inline void keep_older(__u64 cookie, int trusted)
+{
+	struct flow flow = { .place.local = 1 };
+
+	if (trusted)
+		bpf_map_update_elem(&flows, &cookie, &flow, BPF_ANY);
+	else
+		bpf_map_delete_elem(&flows, &cookie);
+}
+
 /* Run to its end once, when every new socket gets its note by itself (on_socket). */
 SEC("iter/task_file")
 int on_older(struct bpf_iter__task_file *ctx)
@@ -56,6 +67,7 @@ int on_older(struct bpf_iter__task_file *ctx)
 		note->flags = SOCK_OLDER | SOCK_TRUSTED;
 	}
 	note_holder(note, task->tgid);
+	keep_older(bpf_get_socket_cookie(sk), note->flags & SOCK_TRUSTED);
 	return 0;
 }
 

@@ -5,8 +5,9 @@
 
 #include "socket.bpf.h"
 
-/* <linux/in.h>, <linux/in6.h>, <linux/if_packet.h>, <linux/socket.h> */
+/* <linux/in.h>, <linux/in6.h>, <linux/if_packet.h>, <linux/socket.h>, <linux/tcp.h> */
 #define SOL_IP              0
+#define SOL_TCP             6
 #define SOL_IPV6            41
 #define SOL_PACKET          263
 #define SOL_XDP             283
@@ -22,11 +23,13 @@
 #define IPV6_DSTOPTS        59
 #define IPV6_TRANSPARENT    75
 #define IPV6_FREEBIND       78
+#define TCP_ULP             31
 #define PACKET_TX_RING      13
 #define PACKET_QDISC_BYPASS 20
 
 #define HOPS_MIN 32 /* nothing on the Internet is that near to its last hop and yet far away */
 #define PAGE     4096
+#define ENOENT   2
 
 /* The option's value. 1, which no caller lets pass, if the kernel may read another one. */
 static __always_inline int number_of(struct bpf_sockopt *ctx)
@@ -106,6 +109,15 @@ int on_option(struct bpf_sockopt *ctx)
 	struct attempt a = { .via = VIA_SOCKET };
 	struct judgement j;
 
+	/*
+	 * A kernel that encrypts (kTLS) would be given plaintext past the functions that are looked
+	 * into. Refused as by a kernel without it, in audit, too, and told to nobody: the library
+	 * goes on and encrypts by itself.
+	 */
+	if (ctx->level == SOL_TCP && ctx->optname == TCP_ULP) {
+		bpf_set_retval(-ENOENT);
+		return REFUSE;
+	}
 	if (evades(ctx)) {
 		a.pid = current_pid();
 		a.target.protocol = ctx->sk ? ctx->sk->protocol : 0;

@@ -8,6 +8,7 @@
 
 #include "dns_message.bpf.h"
 #include "refusal.bpf.h"
+#include "series.bpf.h"
 
 #define EEXIST 17
 
@@ -50,7 +51,7 @@ static __always_inline void report_question(struct scratch *s, struct judgement 
 	event->killed = kill_owner(&j, asker->pid);
 	event->in_name = in_name;
 	event->hit_count = hits->count;
-	event->pad = 0;
+	event->begun = in_name && hits->begun;
 	event->name_len = len;
 	event->cookie = asker->tcp && j.applied == ACTION_DENY ? asker->cookie : 0;
 	for (int i = 0; i < HITS_MAX; i++)
@@ -103,10 +104,13 @@ static __always_inline int find_secrets(struct __sk_buff *skb, const struct pack
 					struct scratch *s, int readable)
 {
 	s->hits.count = 0;
-	if (!cfg.needles)
+	if (!cfg.scans)
 		return 0;
-	if (s->message.name_len)
+	if (s->message.name_len) {
 		scan_name(&s->message, &s->window, &s->hits);
+		if (!s->hits.count)
+			scan_series(s);
+	}
 	if (!readable && !s->hits.count && !read_window(skb, p, &s->window))
 		scan_window(&s->window, &s->hits);
 	return s->hits.count != 0;

@@ -14,8 +14,9 @@ HITS_MAX = 8
 ANSWERS_MAX = 64
 CORE_MAX = 64
 GRAM_SLOTS = 4
-BLOOM_BITS = 19
+BLOOM_BITS = 23
 STREAM_KINDS = 5
+PLAINTEXT_COPY = 4096
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -30,6 +31,9 @@ class Kind(IntEnum):
     ANSWER = 6
     STREAM = 7
     BIND = 8
+    WRITE = 9
+    TLS = 10
+    PLAINTEXT = 11
 
 
 class Lost(IntEnum):
@@ -43,6 +47,8 @@ class Lost(IntEnum):
     ANSWERS = 5
     SOCKETS = 6
     NAMES = 7
+    WRITES = 8
+    PLAINTEXTS = 9
 
 
 class ResolverPlace(IntFlag):
@@ -132,7 +138,7 @@ class EventQuestion(ctypes.Structure):
         ("killed", c_uint8),
         ("in_name", c_uint8),
         ("hit_count", c_uint8),
-        ("pad", c_uint8),
+        ("begun", c_uint8),
         ("name_len", c_uint16),
         ("hits", c_uint16 * HITS_MAX),
         ("cookie", c_uint64),
@@ -181,6 +187,60 @@ class EventBind(ctypes.Structure):
     _fields_ = (("head", EventHead), ("ip", c_uint8 * 16), ("port", c_uint16), ("pad", c_uint8 * 6))
 
 
+class EventWrite(ctypes.Structure):
+    """``struct event_write``"""
+
+    _fields_ = (
+        ("head", EventHead),
+        ("cookie", c_uint64),
+        ("object", c_uint64),
+        ("size", c_uint64),
+        ("ip", c_uint8 * 16),
+        ("port", c_uint16),
+        ("protocol", c_uint8),
+        ("channel", c_uint8),
+        ("judged", Judgement),
+        ("library", c_uint8),
+        ("tie", c_uint8),
+        ("killed", c_uint8),
+        ("hit_count", c_uint8),
+        ("name_len", c_uint16),
+        ("hits", c_uint16 * HITS_MAX),
+        ("begun", c_uint8),
+        ("pad", c_uint8),
+        ("name", c_char * NAME_MAX_TEXT),
+    )
+
+
+class EventTls(ctypes.Structure):
+    """``struct event_tls``"""
+
+    _fields_ = (
+        ("head", EventHead),
+        ("object", c_uint64),
+        ("library", c_uint8),
+        ("pad", c_uint8 * 5),
+        ("name_len", c_uint16),
+        ("name", c_char * NAME_MAX_TEXT),
+    )
+
+
+class EventPlaintext(ctypes.Structure):
+    """``struct event_plaintext``"""
+
+    _fields_ = (
+        ("head", EventHead),
+        ("stream", c_uint64),
+        ("offset", c_uint64),
+        ("ip", c_uint8 * 16),
+        ("port", c_uint16),
+        ("channel", c_uint8),
+        ("library", c_uint8),
+        ("len", c_uint32),
+        ("bytes", c_char * PLAINTEXT_COPY),
+    )
+
+
 class Vec(ctypes.Structure):
     """``struct vec``"""
 
@@ -196,12 +256,15 @@ class Config(ctypes.Structure):
         ("sink", Vec),
         ("accepts", Vec * STREAM_KINDS),
         ("stride", c_uint32),
-        ("needles", c_uint32),
+        ("scans", c_uint32),
         ("block", c_uint8),
         ("leak_kill", c_uint8),
         ("signal", c_uint8),
         ("uplinks", c_uint8),
         ("refusal", c_uint32),
+        ("copy", c_uint32),
+        ("agent", c_uint32),
+        ("cgroup", c_uint64),
     )
 
 
@@ -251,7 +314,7 @@ class NetworkNode(ctypes.Structure):
 class SecretNode(ctypes.Structure):
     """``struct secret``"""
 
-    _fields_ = (("home", Vec), ("placed", c_uint32), ("pad", c_uint32))
+    _fields_ = (("home", Vec), ("placed", c_uint32), ("guessed", c_uint32))
 
 
 class Gram(ctypes.Structure):
@@ -270,7 +333,7 @@ class Core(ctypes.Structure):
     _fields_ = (
         ("secret", c_uint16),
         ("len", c_uint16),
-        ("pad", c_uint32),
+        ("at", c_uint32),
         ("bytes", c_uint8 * CORE_MAX),
     )
 
@@ -309,6 +372,9 @@ MIRRORS: dict[str, type[ctypes.Structure]] = {
     "event_answer": EventAnswer,
     "event_stream": EventStream,
     "event_bind": EventBind,
+    "event_write": EventWrite,
+    "event_tls": EventTls,
+    "event_plaintext": EventPlaintext,
     "vec": Vec,
     "config": Config,
     "device": Device,
@@ -326,6 +392,8 @@ MIRRORS: dict[str, type[ctypes.Structure]] = {
 """By the struct's name in C, for the comparison with BTF."""
 
 
-def bloom_bit(gram: int) -> int:
-    """The bit of the Bloom filter for an 8-byte gram: ``bloom_hash`` of ``scan.bpf.h``."""
-    return ((gram * _GOLDEN) & 0xFFFFFFFFFFFFFFFF) >> (64 - BLOOM_BITS)
+def bloom_bits(gram: int, mask: int) -> tuple[int, int]:
+    """The bits for an 8-byte gram: ``may_be_gram`` of ``scan.bpf.h``; ``mask`` of words in use."""
+    hashed = ((gram * _GOLDEN) & 0xFFFFFFFFFFFFFFFF) >> (64 - 6 - BLOOM_BITS)
+    word = (hashed >> 12 & mask) * 64
+    return word + (hashed & 63), word + (hashed >> 6 & 63)

@@ -9,10 +9,21 @@
 
 #include "scratch.bpf.h"
 
-static __always_inline __u32 bloom_hash(__u64 gram)
+/*
+ * Whether `gram` may be in the filter: two bits of one word (Putze, Sanders, Singler: Cache-,
+ * Hash- and Space-Efficient Bloom Filters, 2007). The second costs less than the look-ups that
+ * it saves as soon as there are some hundred secrets. The lowest bit of what it returns says so.
+ */
+static __always_inline __u64 may_be_gram(const struct bloom *bloom, __u64 mask, __u64 gram)
 {
 	/* Fibonacci hashing: 2^64 / golden ratio (Knuth, TAOCP 6.4) */
-	return (gram * 0x9e3779b97f4a7c15ULL) >> (64 - BLOOM_BITS);
+	__u64 hash = (gram * 0x9e3779b97f4a7c15ULL) >> (64 - 6 - BLOOM_BITS);
+	__u64 word = bloom->words[hash >> 12 & mask], other = word;
+
+	/* Of how far to shift, six bits count (RFC 9669, 4.1). In C they would have to be cut out. */
+	asm("%0 >>= %1" : "+r"(word) : "r"(hash));
+	asm("%0 >>= %1" : "+r"(other) : "r"(hash >> 6));
+	return word & other;
 }
 
 static __always_inline __u64 word_at(const __u8 *bytes)
@@ -24,23 +35,48 @@ static __always_inline __u64 word_at(const __u8 *bytes)
 	return *(const volatile __u64 *)bytes;
 }
 
+static __always_inline void add_hit(struct hits *hits, __u16 needle, __u16 secret, int begun)
+{
+	__u32 count = hits->count, last = 0;
+
+	hits->begun = begun || (count && hits->begun);
+	for (__u32 i = 0; i < HITS_MAX; i++) {
+		if (i >= count)
+			break;
+		if (hits->secret[i] == secret)
+			return;
+		if (hits->secret[i] > hits->secret[last & (HITS_MAX - 1)])
+			last = i;
+	}
+	/*
+	 * More than HITS_MAX secrets at once: the first ones decide. Those are declared; whoever
+	 * has secrets of his own found cannot hide one of them behind those.
+	 */
+	if (count < HITS_MAX)
+		hits->count = (last = count) + 1;
+	else if (hits->secret[last & (HITS_MAX - 1)] < secret)
+		return;
+	hits->needle[last & (HITS_MAX - 1)] = needle;
+	hits->secret[last & (HITS_MAX - 1)] = secret;
+}
+
 /*
- * The secret (its index plus one) whose needle's core stands at `start`, or 0. Compared are
- * eight words and a last, overlapping one. A global function: verified once, not once for
- * each caller's state.
+ * Adds the needle's secret to `hits` if its core stands at `start`. Compared are eight words and a
+ * last, overlapping one. A global function: verified once, not once for each caller's state.
  */
-__weak __noinline int secret_at(struct window *w, __u32 needle, __u32 start)
+__weak __noinline int check_core(struct window *w, struct hits *hits, __u32 needle, __u32 start)
 {
 	struct core *core = bpf_map_lookup_elem(&cores, &needle);
 	__u32 len;
 
-	if (!w || !core)
+	if (!w || !hits || !core)
 		return 0;
 	len = core->len;
 	len -= 8; /* 6.1's verifier learns nothing from `len < 8` */
 	if (len > CORE_MAX - 8)
 		return 0;
-	if (start > WINDOW - CORE_MAX || start < w->from || start + len + 8 > w->to)
+	if (start > WINDOW - CORE_MAX || start < w->from || start + len + 8 > w->to ||
+	    start + len + 8 <= w->seen)
 		return 0;
 	for (__u32 i = 0; i < CORE_MAX; i += 8) {
 		if (i > len)
@@ -48,24 +84,9 @@ __weak __noinline int secret_at(struct window *w, __u32 needle, __u32 start)
 		if (word_at(w->bytes + start + i) != word_at(core->bytes + i))
 			return 0;
 	}
-	if (word_at(w->bytes + start + len) != word_at(core->bytes + len))
-		return 0;
-	return core->secret + 1;
-}
-
-static __always_inline void add_hit(struct hits *hits, __u16 needle, __u16 secret)
-{
-	__u32 count = hits->count;
-
-	for (__u32 i = 0; i < HITS_MAX; i++)
-		if (i < count && hits->secret[i] == secret)
-			return;
-	/* More than HITS_MAX secrets at once: those found already decide. */
-	if (count < HITS_MAX) {
-		hits->needle[count] = needle;
-		hits->secret[count] = secret;
-		hits->count = count + 1;
-	}
+	if (word_at(w->bytes + start + len) == word_at(core->bytes + len))
+		add_hit(hits, needle, core->secret, (__s32)(start - core->at) < w->gone);
+	return 0;
 }
 
 struct scan {
@@ -92,25 +113,25 @@ __weak __noinline int check_gram(struct window *w, struct hits *hits, __u32 offs
 		return 0;
 	for (__u32 slot = 0; slot < GRAM_SLOTS; slot++) {
 		__u32 needle = gram->needle[slot];
-		int secret;
 
 		if (!needle)
 			break;
-		secret = secret_at(w, needle - 1, offset - gram->at[slot]);
-		if (secret)
-			add_hit(hits, needle - 1, secret - 1);
+		check_core(w, hits, needle - 1, offset - gram->at[slot]);
 	}
 	return 0;
 }
 
 #define WORDS_AT_ONCE 16 /* a call for each word would cost more than the look at it */
 
-/* Behind `to` stand old bytes, not somebody else's: secret_at() says whether a hit counts. */
+/*
+ * Almost always none of the words is a gram, so they are asked about together first. Behind `to`
+ * stand old bytes, not somebody else's: check_core() says whether a hit counts.
+ */
 static long scan_words(__u32 i, struct scan *scan)
 {
 	struct window *w = scan->window;
 	__u64 stride = cfg.stride & 15, first = (__u64)i * WORDS_AT_ONCE * stride;
-	__u32 found = 0;
+	__u64 found = 0, which = 0, mask = scan->bloom->mask;
 	const __u8 *at;
 
 	barrier_var(first);
@@ -118,13 +139,14 @@ static long scan_words(__u32 i, struct scan *scan)
 		return 1;
 	barrier_var(first); /* else it is read again as it was before the check */
 	at = w->bytes + first;
-	for (__u32 k = 0; k < WORDS_AT_ONCE; k++) {
-		__u32 bit = bloom_hash(word_at(at + k * stride));
-
-		found |= (scan->bloom->words[bit / 64] >> (bit % 64) & 1) << k;
-	}
-	for (__u32 k = 0; found && k < WORDS_AT_ONCE; k++)
-		if (found >> k & 1)
+	for (__u32 k = 0; k < WORDS_AT_ONCE; k++)
+		found |= may_be_gram(scan->bloom, mask, word_at(at + k * stride));
+	if (!(found & 1))
+		return 0;
+	for (__u32 k = 0; k < WORDS_AT_ONCE; k++)
+		which |= (may_be_gram(scan->bloom, mask, word_at(at + k * stride)) & 1) << k;
+	for (__u32 k = 0; which && k < WORDS_AT_ONCE; k++)
+		if (which >> k & 1)
 			check_gram(w, scan->hits, first + k * stride);
 	return 0;
 }
@@ -135,13 +157,22 @@ __weak __noinline int scan_window(struct window *window, struct hits *hits)
 	struct scan scan = { .window = window, .hits = hits };
 	__u32 zero = 0;
 
-	if (!window || !hits || !cfg.needles)
+	if (!window || !hits || !cfg.scans)
 		return 0;
 	scan.bloom = bpf_map_lookup_elem(&blooms, &zero);
 	if (!scan.bloom)
 		return 0;
 	bpf_loop(WINDOW / WORDS_AT_ONCE + 1, scan_words, &scan, 0);
 	return 0;
+}
+
+/* The window's last bytes, behind `len` new ones, become those in front of the next piece. */
+static __always_inline void slide(struct window *w, __u32 len)
+{
+	for (__u32 i = 0; i < WINDOW_EDGE; i += 8)
+		*(__u64 *)(w->bytes + i) = word_at(w->bytes + len + i);
+	w->from = w->from > len ? w->from - len : 0;
+	w->gone -= len;
 }
 
 #endif

@@ -12,6 +12,8 @@
 struct window {
 	__u32 from; /* first offset to look at */
 	__u32 to;   /* first offset behind the valid bytes */
+	__u32 seen; /* what ends in front of it was found before */
+	__s32 gone; /* what begins in front of it has left in part; it may lie before the window */
 	__u8 bytes[WINDOW];
 	__u8 slack[256]; /* the scan looks at sixteen words at once */
 };
@@ -60,7 +62,39 @@ struct asker {
 	__u8 resolver[16];
 };
 
-/* A part of a stream that is read. */
+/* What was asked below a parent. */
+struct series {
+	__u64 front; /* hash of what stood in front of it last */
+	__u32 len;
+	__u32 pad;
+	__u8 tail[WINDOW_EDGE]; /* the last characters, at its end */
+};
+
+struct series_walk {
+	__u64 parent; /* its hash */
+	__u32 labels; /* in front of it, to come */
+	__u32 label;  /* where this one begins */
+	__u32 out;    /* characters so far */
+	__u32 digits; /* this one has had, and only those */
+	__u32 numbered;
+	__u32 pad;
+	struct series now;
+};
+
+/* What has left a socket in the open. */
+struct payload {
+	struct place place; /* of the peer; a stream that had to show itself has another */
+	struct target target;
+	struct hits pending; /* in a request whose head has not ended: its host may yet come */
+	__u64 sent;          /* bytes so far */
+	__u32 next;          /* TCP: sequence number behind them */
+	__u32 held;          /* somebody reads or writes this */
+	__u32 tail_len;
+	__u32 pad;
+	__u8 tail[WINDOW_EDGE]; /* the last bytes, at its end */
+};
+
+/* A part of a packet that is read. */
 struct part_walk {
 	__u32 at; /* offset in the packet */
 	__u32 end;
@@ -88,16 +122,22 @@ struct scratch {
 	__u32 slot; /* its key */
 	struct hits hits;
 	struct place place;
+	struct flow flow;
 	struct window window;
 	struct message message;
 	struct asker asker;
 	struct asked asked;
 	struct part_walk part;
+	struct series_walk series;
+	struct payload payload;
+	struct mark found;
 	union {
 		struct event_exec exec;
 		struct event_question question;
 		struct event_answer answer;
 		struct event_stream stream;
+		struct event_write write;
+		struct event_plaintext plaintext;
 	};
 };
 

@@ -8,6 +8,7 @@
 
 #include "datagram.bpf.h"
 #include "dns_stream.bpf.h"
+#include "image.bpf.h"
 #include "stream.bpf.h"
 
 /* Nothing more to find out: allowed to this peer, whatever follows. */
@@ -25,7 +26,7 @@ static __always_inline int show_to(struct __sk_buff *skb, struct sock_note *note
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
 
-	note->flags |= SOCK_SHOWS;
+	note->flags |= SOCK_SHOWS | SOCK_WATCHED;
 	return sk ? watch_stream(sk, place) : -1;
 }
 
@@ -70,6 +71,8 @@ __weak __noinline int on_new_peer(struct __sk_buff *skb, const struct packet *p,
 		note->judged = j;
 		note->target = a.target;
 		note->flags |= SOCK_JUDGED | (j.applied == ACTION_ALLOW ? 0 : SOCK_CUT);
+		if (j.applied == ACTION_ALLOW)
+			write_flow(s, a.cookie, &a.target, &s->place, 0);
 	}
 	release(s);
 	return failed ? !cfg.block : j.applied == ACTION_ALLOW;
@@ -162,12 +165,26 @@ __weak __noinline int judge_shown(struct __sk_buff *skb, struct sock_note *note,
 	note->judged = j;
 	if (j.applied != ACTION_ALLOW)
 		note->flags |= SOCK_CUT;
+	else
+		write_flow(s, bpf_get_socket_cookie(skb), &note->target, &stream->shown, now);
 	if (j.reason != REASON_ALLOW_RULE || j.carriage != CARRIAGE_NONE || !stream->place.known)
 		report_stream(s, now, note, bpf_get_socket_cookie(skb));
 	return j.applied == ACTION_ALLOW;
 }
 
 #define REQUESTS_MAX 32 /* for different hosts, in one segment */
+
+/* Behind the head of a request, whose host is known, and not yet at its end. */
+static __always_inline int is_inside(const struct stream *st)
+{
+	return st->protocol == SPEAKS_HTTP && (st->body || st->request.state >= HTTP_CHUNK);
+}
+
+/* A client past its hello. What was refused is of another kind. */
+static __always_inline int is_sealed(const struct stream *st)
+{
+	return st->kind == STREAM_TLS || st->kind == STREAM_HIDDEN;
+}
 
 /*
  * Returns whether the segment may leave. What cannot be read in order is not read at all:
@@ -179,8 +196,8 @@ __weak __noinline int on_stream(struct __sk_buff *skb, const struct packet *p,
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : 0;
 	struct segment segment = {};
 	struct stream_note *stream;
+	int result = STREAM_DROP, shown = 0;
 	struct scratch *s;
-	int result = STREAM_DROP;
 
 	if (!p || !note || !sk)
 		return !cfg.block;
@@ -201,18 +218,24 @@ __weak __noinline int on_stream(struct __sk_buff *skb, const struct packet *p,
 	segment.offset = p->payload;
 	segment.len = p->len;
 	segment.urgent = p->tcp_flags & TCP_URG;
+	stream->several = is_inside(&stream->stream);
 	for (__u32 i = 0; i < REQUESTS_MAX; i++) {
 		result = read_stream(skb, &stream->stream, &s->message, &segment);
 		if (result == STREAM_DROP)
 			refuse(&stream->stream);
 		else if (result != STREAM_SHOWN)
 			break;
+		shown++;
 		if (!judge_shown(skb, note, stream, s))
 			break;
 	}
 	release(s);
-	if (result == STREAM_DONE)
+	stream->several = stream->several + shown > 1;
+	if (result == STREAM_DONE) {
 		note->flags &= ~SOCK_SHOWS;
+		if (is_sealed(&stream->stream))
+			note->flags |= SOCK_SEALED;
+	}
 	return result == STREAM_PASS || result == STREAM_DONE;
 }
 
@@ -231,7 +254,11 @@ static __always_inline int on_segment(struct __sk_buff *skb, const struct packet
 	/* What carries nothing may say goodbye. */
 	if (note->flags & SOCK_CUT || note->judged.applied != ACTION_ALLOW)
 		return !p->len && !(p->tcp_flags & TCP_SYN);
-	return note->flags & SOCK_SHOWS ? on_stream(skb, p, note) : 1;
+	if (!(note->flags & SOCK_SHOWS))
+		return 1;
+	if (p->len && is_early(note->pid))
+		note->early = 1;
+	return on_stream(skb, p, note);
 }
 
 #endif

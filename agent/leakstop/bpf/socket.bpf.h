@@ -5,7 +5,7 @@
 
 #include <bpf/bpf_endian.h>
 #include "kernel.h"
-#include "stream_state.bpf.h"
+#include "flows.bpf.h"
 #include "verdict.bpf.h"
 
 #define AF_INET         2
@@ -82,6 +82,7 @@ static __always_inline int in_foreign_network(void)
 /* A TCP stream that has to show for whom it is meant. */
 struct stream_note {
 	struct stream stream;
+	__u64 several;      /* its last segment is for more than one host */
 	struct place place; /* as at connect; behind a proxy what its name leads to */
 	struct place shown; /* the same with what the stream shows now */
 };
@@ -256,11 +257,10 @@ int on_socket(struct bpf_sock *sk)
 		return PASS;
 	if (sk->protocol == MPTCP) {
 		/*
-		 * Its subflows have no note, and go where the peer says. Refused as by a kernel
-		 * without it: who asks for MPTCP goes on with TCP, so nothing is reported.
+		 * Its subflows have no note, and go where the peer says; what is written to TLS
+		 * cannot be told to go there. Refused as by a kernel without it, in audit, too: who
+		 * asks for MPTCP goes on with TCP, so nothing is reported.
 		 */
-		if (!cfg.block)
-			return PASS; /* each subflow is judged as it connects */
 		bpf_set_retval(-EPROTONOSUPPORT);
 		return REFUSE;
 	}
@@ -299,6 +299,11 @@ static __always_inline int on_attempt(struct bpf_sock_addr *ctx, struct attempt 
 
 	if ((a->target.protocol == UDP || a->target.protocol == TCP) && note &&
 	    is_resolvers_port(a->target.ip, a->target.port)) {
+		if (a->via == VIA_CONNECT && a->target.protocol == TCP) {
+			/* Not among those that a TLS write may be for. */
+			place = (struct place){ .local = 1 };
+			keep_flow(bpf_get_socket_cookie(ctx), &a->target, &place);
+		}
 		remember(note, a, SOCK_DNS, j);
 		return PASS; /* the packet hook judges the name in it */
 	}
@@ -318,10 +323,12 @@ static __always_inline int on_attempt(struct bpf_sock_addr *ctx, struct attempt 
 		__u32 flags = SOCK_JUDGED | SOCK_TOLD;
 
 		if (j.applied == ACTION_ALLOW && must_show(a, &place, mark)) {
-			flags |= SOCK_SHOWS;
+			flags |= SOCK_SHOWS | SOCK_WATCHED;
 			if (watch_stream(ctx->sk, &place) && cfg.block)
 				j.applied = ACTION_DENY;
 		}
+		if (a->via == VIA_CONNECT && j.applied == ACTION_ALLOW)
+			keep_flow(bpf_get_socket_cookie(ctx), &a->target, &place);
 		remember(note, a, flags, j);
 	}
 	if (a->via == VIA_SEND)

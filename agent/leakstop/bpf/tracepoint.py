@@ -9,27 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from leakstop.bpf import perf
 from leakstop.bpf.libbpf import BpfError
 from leakstop.bpf.mounts import mount_of
 
-_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _PERF_TYPE_TRACEPOINT = 2
-_PERF_FLAG_FD_CLOEXEC = 8
-_ANYONE, _CPU = -1, 0
+_CPU = 0
 """A program on a tracepoint runs on every processor, whichever its event was opened for."""
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _Attributes(ctypes.Structure):
-    """``struct perf_event_attr``, as long as its first version"""
-
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("size", ctypes.c_uint32),
-        ("config", ctypes.c_uint64),
-        ("sample_period", ctypes.c_uint64),
-        ("rest", ctypes.c_uint64 * 5),
-    )
 
 
 def open_event(name: str, scratch: Path) -> int:
@@ -43,8 +30,9 @@ def open_event(name: str, scratch: Path) -> int:
     try:
         with _tracefs(scratch) as root:
             number = int((root / "events" / name / "id").read_text())
-        return _open(number)
-    except (OSError, ValueError, KeyError) as error:
+        attributes = perf.Attributes(type=_PERF_TYPE_TRACEPOINT, config=number, sample_period=1)
+        return perf.open_event(attributes, _CPU)
+    except (OSError, ValueError) as error:
         raise BpfError(f"no tracepoint {name}: {error}") from error
 
 
@@ -63,18 +51,6 @@ def _tracefs(scratch: Path) -> Iterator[Path]:
             _check(_libc.umount2(os.fsencode(scratch), 0))
     finally:
         scratch.rmdir()
-
-
-def _open(number: int) -> int:
-    attributes = _Attributes(
-        type=_PERF_TYPE_TRACEPOINT,
-        size=ctypes.sizeof(_Attributes),
-        config=number,
-        sample_period=1,
-    )
-    call = _PERF_EVENT_OPEN[os.uname().machine]
-    flags = _PERF_FLAG_FD_CLOEXEC
-    return _check(_libc.syscall(call, ctypes.byref(attributes), _ANYONE, _CPU, -1, flags))
 
 
 def _check(result: int) -> int:

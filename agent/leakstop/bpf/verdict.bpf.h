@@ -95,7 +95,7 @@ static __always_inline int is_public(const __u8 ip[16])
 		 (ip[12] == 169 && ip[13] == 254) || (ip[12] == 100 && (ip[13] & 0xc0) == 64));
 }
 
-/* Places where no secret belongs, whoever it is (policy.md A7). */
+/* Places where no secret belongs, whoever it is (docs/secrets.md). */
 struct exposure {
 	__u8 bare;       /* public address that no name led to */
 	__u8 plain_http; /* readable on the way */
@@ -114,9 +114,11 @@ __weak __noinline int judge_secret(__u32 index, const struct vec *bits,
 	if (!exposure->in_name && meets(bits, &secret->home))
 		return CARRIAGE_NONE;
 	if (secret->placed || exposure->bare || exposure->plain_http || exposure->in_name ||
-	    exposure->sink || cfg.block)
+	    exposure->sink)
 		return CARRIAGE_KILL;
-	return meets(bits, &cfg.allow) ? CARRIAGE_NOTE : CARRIAGE_WARN;
+	if (meets(bits, &cfg.allow) && (secret->guessed || !cfg.block))
+		return CARRIAGE_NOTE;
+	return cfg.block ? CARRIAGE_KILL : CARRIAGE_WARN;
 }
 
 /* The worst that becomes of secrets on their way to a place that meets `bits`. */
