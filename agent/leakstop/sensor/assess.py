@@ -7,19 +7,19 @@ the kernel would have held back is a leak that was let go: it has happened by no
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 
 from leakstop.model.event import Answer, Connect, Question, SecretHit
 from leakstop.model.flow import Flow, Transport
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 from leakstop.policy import match
-from leakstop.secrets.carriage import Destination, judge
 from leakstop.secrets.masker import Masker
 from leakstop.sensor import proc
+from leakstop.sensor.carried import carriage_of
 from leakstop.sensor.connections import Connection
 from leakstop.sensor.heard import Answered, Asked
 from leakstop.sensor.plan import GuardPlan
+from leakstop.sensor.timer import now_ns
 
 _DNS_PORT = 53
 _MAX_ADDRESSES = 10_000
@@ -125,21 +125,8 @@ class Assessor:
     def _carriage(
         self, hits: Iterable[SecretHit], flow: Flow, reason: Reason, *, in_name: bool = False
     ) -> Carriage:
-        """The worst of what the table says of the secrets involved."""
-        policy = self._plan.policy
-        worst = Carriage.NONE
-        for hit in hits:
-            dest = Destination.of(
-                flow,
-                local=reason is Reason.LOCAL,
-                at_home=match.at_home(policy, hit.secret, flow),
-                named=reason is Reason.ALLOW_RULE,
-                sink=match.is_sink(policy, flow),
-                dns_label=in_name,
-            )
-            placed = hit.secret in policy.homes
-            judged = judge(placed=placed, dest=dest, mode=Mode.AUDIT, leak=policy.leak)
-            worst = max(worst, judged, key=list(Carriage).index)
+        secrets = (hit.secret for hit in hits)
+        worst = carriage_of(self._plan.policy, secrets, flow, reason, Mode.AUDIT, in_name=in_name)
         return Carriage.FAIL if worst is Carriage.KILL else worst
 
     def _hits_in(self, name: str) -> tuple[SecretHit, ...]:
@@ -155,13 +142,8 @@ class Assessor:
         return masked.lower()
 
 
-def now_ns() -> int:
-    """Boot clock."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 def _joined(argv: Sequence[bytes]) -> bytes:
     return b"".join(argument + b"\0" for argument in argv)
 
 
-__all__ = ["Assessor", "now_ns"]
+__all__ = ["Assessor"]

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from leakstop.bpf import records
 from leakstop.bpf.records import Kind
+from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.event import (
     Answer,
     Bound,
@@ -20,6 +22,8 @@ from leakstop.model.event import (
     Question,
     SecretHit,
     StreamSeen,
+    TlsSeen,
+    Write,
 )
 from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Reason
@@ -35,6 +39,9 @@ _REASONS = tuple(Reason)
 _CARRIAGES = tuple(Carriage)
 _VIAS = ("connect", "send", "socket", "accept", "older", "link")
 _STREAMS = tuple(Stream)
+_CHANNELS = tuple(Channel)
+_LIBRARIES = tuple(Library)
+_TIES = tuple(Tie)
 # <linux/socket.h>
 _FAMILIES = {0: "", 17: "packet", 40: "vsock", 44: "xdp"}
 _TRANSPORTS = {
@@ -53,15 +60,26 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 R = TypeVar("R", bound=ctypes.Structure)
 
+Look = Callable[[records.EventHead, str, bytes, tuple[SecretHit, ...]], tuple[SecretHit, ...]]
+"""Is shown a program that started, with its command line and the secrets that the kernel found
+there; returns those that are there."""
+
 
 class Decoder:
     """Reads records, one at a time."""
 
-    def __init__(self, needles: NeedleTable, masker: Masker) -> None:
-        self._owners = tuple(
-            SecretHit(needles.names[owner], encoding) for owner, encoding in needles.owners
-        )
+    def __init__(self, needles: NeedleTable, masker: Masker, look: Look | None = None) -> None:
         self._masker = masker
+        self._look = look
+        self._owners: list[SecretHit] = []
+        self.learn(needles)
+
+    def learn(self, needles: NeedleTable) -> None:
+        """Know the needles of ``needles``, which extends those from before."""
+        self._owners += (
+            SecretHit(needles.names[owner], encoding)
+            for owner, encoding in needles.owners[len(self._owners) :]
+        )
 
     def decode(self, address: int, size: int) -> Event:
         """Build the event of the record at ``address``.
@@ -95,6 +113,12 @@ class Decoder:
         if kind == Kind.BIND:
             bind = _record(records.EventBind, address, size)
             return Bound(bind.head.ts, bind.head.pid, ip_text(bytes(bind.ip)), bind.port)
+        if kind == Kind.WRITE:
+            return self._write(_record(records.EventWrite, address, size))
+        if kind == Kind.TLS:
+            tls = _record(records.EventTls, address, size)
+            name = self._name(tls.name[: tls.name_len])
+            return TlsSeen(tls.head.ts, tls.head.pid, _LIBRARIES[tls.library], name, tls.object)
         raise ValueError(f"record of unknown kind {kind}, {size} bytes")
 
     def _exec(self, record: records.EventExec) -> Exec:
@@ -106,6 +130,10 @@ class Decoder:
         exe = proc.text(record.exe)
         if not exe.startswith("/"):
             exe = proc.exe(record.head.pid) or exe
+        hits = self._hits(record.hits, record.hit_count)
+        if self._look is not None:
+            # Before anything is masked: a secret of its environment may be on its command line.
+            hits = self._look(record.head, exe, raw, hits)
         # Masked as one text: a value may hold the NUL between two arguments.
         masked = self._masker.mask_bytes(raw, cut=truncated) if raw else b""
         return Exec(
@@ -117,7 +145,7 @@ class Decoder:
             argv=tuple(map(proc.text, proc.split_nul(masked))),
             argv_bytes=record.argv_bytes,
             truncated=truncated,
-            hits=self._hits(record.hits, record.hit_count),
+            hits=hits,
             unscanned=bool(record.unscanned),
             start_ns=record.head.start,
             cgroup=record.cgroup,
@@ -164,18 +192,18 @@ class Decoder:
             in_name=bool(record.in_name),
             killed=bool(record.killed),
             cookie=record.cookie,
+            begun=bool(record.begun),
         )
 
     def _stream(self, record: records.EventStream) -> StreamSeen:
         judged = record.judged
-        name = record.name[: record.name_len].decode("ascii", "backslashreplace")
         return StreamSeen(
             ts_ns=record.head.ts,
             pid=record.head.pid,
             ip=ip_text(bytes(record.ip)),
             port=record.port,
             stream=_STREAMS[record.stream],
-            name=self._masker.mask(name, cut=False).lower(),
+            name=self._name(record.name[: record.name_len]),
             name_port=record.name_port,
             policy=_ACTIONS[judged.policy],
             applied=_ACTIONS[judged.applied],
@@ -187,17 +215,44 @@ class Decoder:
         )
 
     def _answer(self, record: records.EventAnswer) -> Answer:
-        name = record.name[: record.name_len].decode("ascii", "backslashreplace")
         addresses: tuple[list[str], list[str]] = ([], [])
         for i in range(record.count):
             addresses[record.refused >> i & 1].append(ip_text(bytes(record.address[i])))
         return Answer(
             ts_ns=record.head.ts,
-            name=self._masker.mask(name, cut=False).lower(),
+            name=self._name(record.name[: record.name_len]),
             addresses=tuple(addresses[0]),
             ttl_s=record.ttl,
             refused=tuple(addresses[1]),
         )
+
+    def _write(self, record: records.EventWrite) -> Write:
+        judged = record.judged
+        return Write(
+            ts_ns=record.head.ts,
+            pid=record.head.pid,
+            channel=_CHANNELS[record.channel],
+            transport=_TRANSPORTS.get(record.protocol, Transport.OTHER),
+            ip=ip_text(bytes(record.ip)) if any(record.ip) else "",
+            port=record.port,
+            name=self._name(record.name[: record.name_len]),
+            tie=_TIES[record.tie],
+            library=_LIBRARIES[record.library],
+            size=record.size,
+            policy=_ACTIONS[judged.policy],
+            applied=_ACTIONS[judged.applied],
+            reason=_REASONS[judged.reason],
+            carriage=_CARRIAGES[judged.carriage],
+            hits=self._hits(record.hits, record.hit_count),
+            killed=bool(record.killed),
+            cookie=record.cookie,
+            object=record.object,
+            begun=bool(record.begun),
+        )
+
+    def _name(self, raw: bytes) -> str:
+        """A host's name, masked."""
+        return self._masker.mask(raw.decode("ascii", "backslashreplace"), cut=False).lower()
 
     def _hits(self, needles: ctypes.Array[ctypes.c_uint16], count: int) -> tuple[SecretHit, ...]:
         return tuple(self._owners[needles[i]] for i in range(min(count, records.HITS_MAX)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,7 +52,8 @@ def pip_python(search: str) -> str:
         except OSError:
             first = ""
         program = first.removeprefix("#!").strip()
-        if first.startswith("#!/") and "python" in Path(program).name and Path(program).exists():
+        named = first.startswith("#!/") and "python" in Path(program).name
+        if named and os.access(program, os.X_OK):  # it may be in a directory of another user
             return program
     return "python3"
 

@@ -17,22 +17,23 @@ from leakstop.errors import UnsupportedError
 from leakstop.model.event import Event, Exec, Loss, ProcessSeen, Started, StepSeen
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
-from leakstop.policy.tables import Tables, compile_tables
+from leakstop.policy.tables import compile_tables
 from leakstop.secrets.encodings import Needle
-from leakstop.secrets.masker import Masker
-from leakstop.secrets.needles import NeedleTable, build
+from leakstop.secrets.needles import build
 from leakstop.sensor import older, proc
 from leakstop.sensor.decode import Decoder
+from leakstop.sensor.finder import Finder
+from leakstop.sensor.follower import Follower
+from leakstop.sensor.inspect import Inspector
+from leakstop.sensor.load import load, object_path, uprobes
 from leakstop.sensor.locals import read_networks
-from leakstop.sensor.machine import kernel_version
 from leakstop.sensor.neighbours import Neighbours
 from leakstop.sensor.plan import GuardPlan
 from leakstop.sensor.steps import step_label
+from leakstop.sensor.tls.follower import TlsFollower
+from leakstop.sensor.tls.gate import Gate
+from leakstop.sensor.tls.probes import attacher
 from leakstop.sensor.uplinks import Uplinks
-
-_OBJECTS = Path(__file__).resolve().parent.parent / "bpf"
-_SIGNAL_SINCE = (6, 16)
-"""bpf_send_signal in cgroup programs (Linux commit ee971630f20f)."""
 
 # Lineage first: a process that is born while we attach must not be missed. Then what notes
 # new sockets, so that older ones can be noted before their packets are judged.
@@ -54,8 +55,11 @@ _DEPARTURE = "on_departure"
 
 _LOSSES_EVERY_S = 0.25
 
-NOTES = ("Payloads were not inspected: secrets were looked for in command lines and DNS names.",)
-"""What this release does not see, whatever the job does."""
+CONTENTS_NOTE = (
+    "What a program encrypts by itself before it sends it was not looked into, and compressed or "
+    "nested contents only in the first 64 KiB of a connection."
+)
+"""What is not seen, whatever the job does."""
 
 OLDER_NOTE = (
     "Connections that the machine's own services had open before the guard started went on as they "
@@ -82,8 +86,9 @@ class KernelSensor:
 
     def __init__(self, plan: GuardPlan) -> None:
         self._plan = plan
-        self._masker = Masker(plan.secrets)
-        self._decoder = Decoder(plan.needles, self._masker)
+        self._finder = Finder(plan)
+        self.secrets, self._masker = self._finder.secrets, self._finder.masker
+        self._decoder = Decoder(plan.needles, self._masker, self._finder.look)
         self._events: deque[Event] = deque()
         self._links: list[Link] = []
         self._object: Object | None = None
@@ -91,6 +96,7 @@ class KernelSensor:
         self._neighbours: Neighbours | None = None
         self._uplinks: Uplinks | None = None
         self._uncovered: tuple[str, ...] = ()
+        self._followers: list[Follower] = []
         self._lost = dict.fromkeys(records.Lost, 0)
         self._losses_read_s = 0.0
 
@@ -100,26 +106,36 @@ class KernelSensor:
         Raises:
             UnsupportedError: this machine cannot do it, and why.
         """
-        _require_machine(self._plan.cgroup)
-        assert self._plan.cgroup is not None
+        plan = self._plan
+        _require_machine(plan.cgroup)
+        assert plan.cgroup is not None
         try:
-            plan = self._plan
             self._object = load(
-                plan.policy, plan.tables, plan.needles, uplinks=self._judges_uplinks
+                plan.policy,
+                plan.tables,
+                plan.needles,
+                uplinks=self._judges_uplinks,
+                finds=True,
+                cgroup=plan.cgroup.stat().st_ino,
             )
             self._fill(self._object)
             self._ring = Ring(library(), self._object.map("events"), self._on_record)
             table = self._object.map("neighbours")
             self._neighbours = Neighbours(table, plan.local, read_networks)
             self._neighbours.wake(self._ring.fileno())
-            self._attach(self._object, self._plan.cgroup)
+            self._attach(self._object, plan.cgroup)
             if plan.uplinks:
                 self._cover_uplinks(self._object, self._ring.fileno())
+            self._followers = self._make_followers(self._object)
         except BaseException:
             self.close()
             raise
+        for follower in self._followers:
+            self._uncovered = (*self._uncovered, *follower.start())
+            follower.wake(self._ring.fileno())
         self._events.append(self._started())
-        self._events.extend(self._running())
+        for event in self._running():
+            self._take(event)
 
     def fileno(self) -> int:
         """Readable when events wait; -1 before ``start``."""
@@ -138,6 +154,10 @@ class KernelSensor:
             if uncovered and self._judges_uplinks:
                 self._events.append(Loss(_now_ns(), "uplinks", uncovered))
         self._ring.consume()
+        for follower in self._followers:
+            self._events.extend(follower.follow())
+        for found in self._finder.news():
+            self._take(found)
         self._read_losses()
         while self._events:
             yield self._events.popleft()
@@ -147,6 +167,8 @@ class KernelSensor:
         for link in self._links:
             link.close()
         self._links.clear()
+        for follower in self._followers:
+            follower.close()
         if self._uplinks is not None:
             self._uplinks.close()
             self._uplinks = None
@@ -179,10 +201,9 @@ class KernelSensor:
 
     def _fill(self, opened: Object) -> None:
         plan = self._plan
-        whole = plan.scope == "machine"
-        fill.fill(
-            opened, plan.policy, plan.tables, plan.needles, plan.resolvers, whole_machine=whole
-        )
+        tables, machine = (plan.tables, plan.needles, plan.resolvers), plan.scope == "machine"
+        fill.fill(opened, plan.policy, *tables, whole_machine=machine)
+        self._finder.open(opened, self._decoder.learn)
 
     def _attach(self, opened: Object, cgroup: Path) -> None:
         directory = self._plan.run_dir / "bpf"
@@ -201,6 +222,26 @@ class KernelSensor:
                 self._keep(opened.attach_cgroup(program, descriptor), directory / program)
         finally:
             os.close(descriptor)
+
+    def _make_followers(self, opened: Object) -> list[Follower]:
+        """What follows something of its own, in the order in which they see an event."""
+        assert self._plan.cgroup is not None
+        gate = Gate(opened.map("images"), opened.map("looked"))
+        attach = attacher(uprobes(opened), self._plan.run_dir / "bpf")
+        return [
+            self._finder,
+            TlsFollower(attach, self._plan.cgroup, gate),
+            self._inspector(opened),
+        ]
+
+    def _inspector(self, opened: Object) -> Follower:
+        pieces, watched = opened.map("plaintexts"), opened.map("watched")
+        return Inspector(
+            self._plan,
+            lambda take: Ring(library(), pieces, take),
+            lambda: self._finder.needles,
+            lambda stream, size: watched.update(_word(stream), _word(size)),
+        )
 
     def _watch_families(self, opened: Object, directory: Path) -> None:
         """It only explains, so a machine that hides its tracepoints is guarded all the same."""
@@ -246,15 +287,26 @@ class KernelSensor:
         except ValueError:  # the next record matters, too
             self._events.append(Loss(_now_ns(), "records", 1))
             return
-        self._events.append(event)
+        steps = list(self._step(event))  # at once: a short step is soon gone
+        for found in self._finder.news():  # said before what it was found in
+            self._take(found)
+        self._take(self._finder.belated.judge(event))
+        self._events.extend(steps)
+
+    def _step(self, event: Event) -> Iterator[StepSeen]:
         if isinstance(event, Exec) and event.ppid == self._plan.worker_pid != 0:
             label = step_label(proc.environ(event.pid), [os.fsencode(a) for a in event.argv])
             if label:
-                self._events.append(StepSeen(event.ts_ns, event.pid, self._masker.mask(label)))
+                yield StepSeen(event.ts_ns, event.pid, self._masker.mask(label))
+
+    def _take(self, event: Event) -> None:
+        self._events.append(event)
+        for follower in self._followers:
+            self._events.extend(follower.see(event))
 
     def _started(self) -> Started:
         plan = self._plan
-        notes = (*NOTES, COMMAND_NOTE if plan.scope == "command" else OLDER_NOTE)
+        notes = (CONTENTS_NOTE, COMMAND_NOTE if plan.scope == "command" else OLDER_NOTE)
         return Started(
             ts_ns=_now_ns(),
             wall_s=time.time(),
@@ -279,7 +331,7 @@ class KernelSensor:
                     ts_ns=now,
                     pid=pid,
                     ppid=process.ppid,
-                    exe=process.exe,
+                    exe=self._masker.mask(process.exe, cut=False),
                     argv=tuple(self._masker.mask(proc.text(a)) for a in process.argv)[:64],
                     start_ns=process.start_ns,
                 )
@@ -297,34 +349,6 @@ class KernelSensor:
             if total > before:
                 self._lost[kind] = total
                 self._events.append(Loss(_now_ns(), kind.name.lower(), total - before))
-
-
-def load(policy: Policy, tables: Tables, needles: NeedleTable, *, uplinks: bool = False) -> Object:
-    """Load the programs with the helpers that this kernel should have, then without the newest.
-
-    ``uplinks``: judge what leaves over an interface, whoever sent it.
-
-    Raises:
-        BpfError: the kernel refuses them.
-    """
-    wishes = (True, False) if kernel_version(os.uname().release) >= _SIGNAL_SINCE else (False,)
-    for signal in wishes:
-        opened = Object(library(), object_path())
-        try:
-            fill.configure(opened, policy, tables, needles, signal=signal, uplinks=uplinks)
-            opened.load()
-        except BpfError:
-            opened.close()
-            if signal is wishes[-1]:
-                raise
-        else:
-            return opened
-    raise AssertionError("unreachable")
-
-
-def object_path() -> Path:
-    """The object for this machine's architecture."""
-    return _OBJECTS / f"leakstop.{os.uname().machine}.bpf.o"
 
 
 def _require_machine(cgroup: Path | None) -> None:
@@ -349,6 +373,10 @@ def _require_machine(cgroup: Path | None) -> None:
         raise UnsupportedError("the cgroup to guard is not there", where=str(cgroup))
 
 
+def _word(number: int) -> bytes:
+    return number.to_bytes(8, "little")
+
+
 def _possible_cpus() -> int:
     """CPUs that per-CPU maps have room for: the last of e.g. ``0-3`` plus one."""
     text = Path("/sys/devices/system/cpu/possible").read_text().strip()
@@ -359,4 +387,4 @@ def _now_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-__all__ = ["COMMAND_NOTE", "NOTES", "OLDER_NOTE", "KernelSensor", "load", "object_path"]
+__all__ = ["COMMAND_NOTE", "CONTENTS_NOTE", "OLDER_NOTE", "KernelSensor"]

@@ -2,8 +2,8 @@
 """What this machine offers a sensor, read from /proc and /sys, without loading anything.
 
 Facts only suggest an answer: a kernel can be new enough and still refuse. Whoever needs to
-know whether the kernel sensor works loads it (kernel.md 11: feature probes report helpers
-that programs then cannot use).
+know whether the kernel sensor works loads it: feature probes report helpers that programs
+then cannot use.
 """
 
 from __future__ import annotations

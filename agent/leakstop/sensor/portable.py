@@ -31,13 +31,14 @@ from leakstop.model.event import (
 )
 from leakstop.model.flow import Transport
 from leakstop.model.verdict import Mode
+from leakstop.secrets.inventory import Secret
 from leakstop.sensor import proc
-from leakstop.sensor.assess import Assessor, now_ns
+from leakstop.sensor.assess import Assessor
 from leakstop.sensor.connections import Connection, Connections, read_connections
 from leakstop.sensor.heard import Answered, Asked, Message, Opened
 from leakstop.sensor.plan import GuardPlan
 from leakstop.sensor.steps import step_label
-from leakstop.sensor.timer import Timer
+from leakstop.sensor.timer import Timer, now_ns
 from leakstop.sensor.wire import Wire, open_wire
 
 INTERVAL_S = 0.25
@@ -58,6 +59,7 @@ _NOTES = (
     "Processes and connections were looked at 4 times a second; shorter ones may be missing.",
     "UDP was seen as DNS, and from sockets that are connected.",
     "Nothing could have been stopped: this sensor only observes.",
+    "Only declared secrets were looked for.",
     "Other containers, and what other users' processes do, may be out of sight.",
 )
 
@@ -92,6 +94,11 @@ class PortableSensor:
         self._next_look_s = self._next_glance_s = self._spoken_s = 0.0
         self.notes: tuple[str, ...] = _NOTES
         """What cannot be seen, in whole sentences; complete once started."""
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What was declared: this sensor finds none."""
+        return self._plan.secrets
 
     def start(self) -> None:
         """Begin to watch. What runs already is listed, not judged.

@@ -124,9 +124,9 @@ def sockets(pid: int, proc: Path = PROC) -> frozenset[int]:
     return frozenset(inodes)
 
 
-def environ(pid: int, proc: Path = PROC) -> bytes:
+def environ(pid: int, proc: Path = PROC, most: int = MAX_READ) -> bytes:
     """The environment a process was started with, NUL between entries; empty if unknown."""
-    return _read(proc / str(pid) / "environ") or b""
+    return _read(proc / str(pid) / "environ", most) or b""
 
 
 def environ_value(block: bytes, name: str) -> str | None:
@@ -150,10 +150,10 @@ def _uid(pid: int, proc: Path) -> int | None:
         return None
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, most: int = MAX_READ) -> bytes | None:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_READ)
+            return file.read(most)
     except _GONE:
         return None
     except OSError:  # EIO and ESRCH from reads of a process that is just leaving

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from leakstop.sensor import index_config as config
@@ -35,6 +37,15 @@ def test_pip_settings_take_any_section_and_older_quoting():
         "https://b.test/simple",
         "https://c.test/simple",
     ]
+
+
+def test_a_pip_whose_interpreter_cannot_be_looked_at_is_not_asked(tmp_path):
+    pip = tmp_path / "pip"
+    pip.write_text(f"#!/{'a' * 300}/python3\n")  # no system has such a name: ENAMETOOLONG
+    pip.chmod(0o755)
+    assert config.pip_python(str(tmp_path)) == "python3"
+    pip.write_text(f"#!{sys.executable}\n")
+    assert config.pip_python(str(tmp_path)) == sys.executable
 
 
 def test_a_broken_pypirc_is_none(tmp_path):

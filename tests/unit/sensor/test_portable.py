@@ -371,7 +371,7 @@ def test_a_secret_of_a_process_that_was_there_already_counts(world, watch):
     ],
 )
 def test_what_a_secret_on_the_way_means(world, watch, secret, name, ip, port, leak, expected):
-    """The table of policy.md A7, but nothing can be killed: ``kill`` is ``fail``."""
+    """The table of docs/secrets.md, but nothing can be killed: ``kill`` is ``fail``."""
     policy = Policy(leak=leak, rules=POLICY.rules, homes=POLICY.homes)
     watching = watch(policy=policy)
     watching.look()

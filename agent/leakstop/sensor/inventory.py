@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""All secrets of the job, the declared and those that are found while it runs.
+
+A value that is found is masked from that moment on, then looked for by the kernel, then
+reported: in this order, so that nothing which holds it is said first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from leakstop.bpf import fill
+from leakstop.bpf.libbpf import BpfError, Object
+from leakstop.errors import UsageError
+from leakstop.model.event import Event, Loss, SecretFound
+from leakstop.secrets import discovery, formats
+from leakstop.secrets.inventory import Secret
+from leakstop.secrets.masker import Masker
+from leakstop.secrets.needles import NeedleTable
+from leakstop.sensor.plan import GuardPlan
+
+_DIGEST_CHARACTERS = 8
+_SALT_BYTES = 16
+
+
+Grown = Callable[[NeedleTable], None]
+"""Told of a table that has grown, before the kernel knows of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where a secret may go."""
+
+    mask: int | None = None
+    """Of its conditions; ``None``: nobody placed it."""
+    words: tuple[str, ...] = ()
+    placed_by: str = ""
+
+
+class Inventory:
+    """Grows by what is found, up to ``fill.SPARE_SECRETS``."""
+
+    def __init__(self, plan: GuardPlan) -> None:
+        self.masker = Masker(plan.secrets)
+        self.needles = plan.needles
+        self.secrets = list(plan.secrets)
+        self._declared = frozenset(secret.name for secret in plan.secrets)
+        self._homes: dict[str, _Home] = {}
+        self._values = {secret.value for secret in plan.secrets}
+        self.grown_ns = 0
+        """Boot clock when something was last found: what was scanned before was not scanned for
+        it."""
+        self._policy = plan.policy
+        self._tables = plan.tables
+        self._salt = os.urandom(_SALT_BYTES)
+        self._object: Object | None = None
+        self._grown: Grown = lambda _: None
+        self._news: list[Event] = []
+
+    def open(self, loaded: Object, grown: Grown) -> None:
+        """Have the programs of ``loaded`` look for what is found; ``grown`` is told first."""
+        self._object, self._grown = loaded, grown
+
+    def take(self, found: Iterable[Secret], pid: int = 0) -> None:
+        """Add those of ``found`` that are new; ``pid`` had them."""
+        new: dict[bytes, Secret] = {}
+        for secret in found:
+            if secret.value not in self._values:
+                new.setdefault(secret.value, secret)
+        if not new:
+            return
+        self._values.update(new)
+        room = fill.SPARE_SECRETS - len(self._homes)
+        taken = [self._named(secret) for secret in [*new.values()][:room]]
+        self.masker.learn(taken)
+        # Together, because the table is large; one that is too much like others must not keep
+        # the rest out.
+        if not self._watch(taken, pid):
+            taken = [secret for secret in taken if self._watch([secret], pid)]
+        if len(new) > len(taken):
+            self._news.append(Loss(_now_ns(), "secrets", len(new) - len(taken)))
+
+    def news(self) -> list[Event]:
+        """What was found since the last time."""
+        news, self._news = self._news, []
+        return news
+
+    def _named(self, secret: Secret) -> Secret:
+        """Of a name that is known already the second: a step may set a variable anew."""
+        name = discovery.unique_name(secret.name, self._homes.keys() | self._declared)
+        self._homes[name] = self._home(secret)
+        return Secret(name, secret.value, source=secret.source)
+
+    def _watch(self, secrets: Sequence[Secret], pid: int) -> bool:
+        """Have them looked for, and reported; ``False`` if that cannot be."""
+        try:
+            needles = self.needles.extend(secrets)
+        except UsageError:
+            return False
+        self._grown(needles)
+        homes = {secret.name: self._homes[secret.name].mask for secret in secrets}
+        if self._object is not None:
+            try:
+                fill.add(self._object, self.needles, needles, homes)
+            except BpfError:
+                return False
+        self.needles = needles
+        self.secrets += secrets
+        self.grown_ns = _now_ns()
+        self._news += (self._found(secret, pid) for secret in secrets)
+        return True
+
+    def _found(self, secret: Secret, pid: int) -> SecretFound:
+        form, home = formats.recognise(secret), self._homes[secret.name]
+        return SecretFound(
+            ts_ns=self.grown_ns,
+            name=secret.name,
+            source=secret.source,
+            format=form.kind if form else "",
+            digest=hashlib.sha256(self._salt + secret.value).hexdigest()[:_DIGEST_CHARACTERS],
+            home=home.words,
+            placed_by=home.placed_by,
+            guessed=home.mask is None,
+            size=len(secret.value),
+            pid=pid,
+        )
+
+    def _home(self, secret: Secret) -> _Home:
+        by_name = self._policy.homes.get(secret.name)
+        if by_name is not None:
+            return _Home(self._tables.homes[secret.name], by_name.text, by_name.placed_by)
+        form = formats.recognise(secret)
+        mask = self._tables.format_homes.get(" ".join(form.home)) if form else None
+        if form is None or mask is None:
+            return _Home()
+        return _Home(mask, form.home, "format")
+
+
+def _now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
