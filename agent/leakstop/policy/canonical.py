@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from itertools import groupby
@@ -111,7 +111,8 @@ def from_document(document: object) -> Policy:
         fail_on=fields.choice("fail_on", Severity),
         on_unsupported=fields.word("on_unsupported", ("", "fail", "audit")),
         rules=_rules(fields.take("rules", list)),
-        homes={name: _home(home) for name, home in fields.take("homes", dict).items()},
+        homes=_homes(fields, "homes"),
+        format_homes=_homes(fields, "format_homes") if fields.has("format_homes") else {},
         sinks=_rules(fields.take("sinks", list)),
         sources=_texts(fields.take("sources", list)),
         digest=digest,
@@ -161,24 +162,31 @@ def _digest(body: object) -> str:
 
 
 def _body(policy: Policy) -> dict[str, Any]:
-    return {
+    body = {
         "format": FORMAT,
         "mode": policy.mode.value,
         "leak": policy.leak.value,
         "fail_on": policy.fail_on.value,
         "on_unsupported": policy.on_unsupported,
         "rules": _groups(policy.rules),
-        "homes": {
-            name: {
-                "nowhere": home.nowhere,
-                "text": list(home.text),
-                "placed_by": home.placed_by,
-                "rules": _groups(home.rules),
-            }
-            for name, home in policy.homes.items()
-        },
+        "homes": _homes_body(policy.homes),
         "sinks": _groups(policy.sinks),
         "sources": list(policy.sources),
+    }
+    if policy.format_homes:
+        body["format_homes"] = _homes_body(policy.format_homes)
+    return body
+
+
+def _homes_body(homes: Mapping[str, Home]) -> dict[str, Any]:
+    return {
+        name: {
+            "nowhere": home.nowhere,
+            "text": list(home.text),
+            "placed_by": home.placed_by,
+            "rules": _groups(home.rules),
+        }
+        for name, home in homes.items()
     }
 
 
@@ -215,6 +223,10 @@ def _group(common: tuple[Any, ...], items: list[list[object]]) -> dict[str, Any]
 
 
 # ---- reading ----
+
+
+def _homes(fields: _Fields, name: str) -> dict[str, Home]:
+    return {name: _home(home) for name, home in fields.take(name, dict).items()}
 
 
 def _home(document: object) -> Home:

@@ -66,26 +66,8 @@ class Reader:
 
     def homes(self, node: Node) -> dict[str, HomeText]:
         """Read the value of ``secrets``."""
-        if not isinstance(node, Mapping):
-            # It may be NAME=value lines, meant for the action's input of the same name.
-            self.source.error(
-                node,
-                "`secrets` is a map of names and homes, without values",
-                "write `NAME: home`; values go into the action's input `secrets`",
-                show=False,
-            )
-            return {}
-        named = []
-        for key, value in node.pairs:
-            if _SECRET_NAME.fullmatch(key.text):
-                named.append((key, value))
-            elif not key.broken:
-                what = "this is no name of a secret"
-                self.source.error(key, what, "letters, digits and `_`", show=False)
-        names = Mapping(tuple(named), node.line, node.column)
-        known = [key.text for key, _ in named]
-        fields = read_fields(self.source, names, known, (), "`secrets`")
-        return {field.key.text: self._home(field.key, field.value) for field in fields.pairs}
+        with self.source.unquoted():
+            return self._homes(node)
 
     def cases(self, node: Node) -> tuple[CaseText, ...]:
         """Read the value of ``expect``."""
@@ -249,6 +231,27 @@ class Reader:
 
     # --- homes --------------------------------------------------------------------------
 
+    def _homes(self, node: Node) -> dict[str, HomeText]:
+        if not isinstance(node, Mapping):
+            # It may be NAME=value lines, meant for the action's input of the same name.
+            self.source.error(
+                node,
+                "`secrets` is a map of names and homes, without values",
+                "write `NAME: home`; values go into the action's input `secrets`",
+            )
+            return {}
+        named = []
+        for key, value in node.pairs:
+            if _SECRET_NAME.fullmatch(key.text):
+                named.append((key, value))
+            elif not key.broken:
+                what = "this is no name of a secret"
+                self.source.error(key, what, "letters, digits and `_`")
+        names = Mapping(tuple(named), node.line, node.column)
+        known = [key.text for key, _ in named]
+        fields = read_fields(self.source, names, known, (), "`secrets`")
+        return {field.key.text: self._home(field.key, field.value) for field in fields.pairs}
+
     def _home(self, name: Scalar, node: Node) -> HomeText:
         ref = RuleRef(name.text, self.source.name, name.line)
         if isinstance(node, Mapping):
@@ -292,12 +295,10 @@ class Reader:
             if _may_be_shown(item.text):
                 self.source.error(item, error.what, error.fix)
                 return
-            # Somebody may have written the value where its home belongs.
             self.source.error(
                 item,
                 f"the home of `{name.text}` is no destination (not printed: it may be a value)",
                 "write where it may go, as in `api.example.test`, or `nowhere`",
-                show=False,
             )
 
     # --- cases --------------------------------------------------------------------------

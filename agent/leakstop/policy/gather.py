@@ -50,6 +50,8 @@ class Overrides:
     """By secret name, from ``NAME@home=value``: nearer than a file."""
     format_homes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By secret name, from the shape of its value: where nothing else places it."""
+    found_homes: tuple[tuple[str, ...], ...] = ()
+    """Those that formats give to secrets that may be found while the job runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Gathered:
     """From inputs and flags."""
     homes: Mapping[str, PlacedHome]
     """By secret name, the nearest of each."""
+    format_homes: Mapping[str, PlacedHome]
+    """By their words."""
     overrides: Overrides
     presets: Presets
 
@@ -102,6 +106,7 @@ def gather(
         tuple(gatherer.documents.values()),
         tuple(gatherer.allow),
         gatherer.homes,
+        gatherer.format_homes,
         flags,
         presets,
     )
@@ -122,6 +127,12 @@ def needed_managers(gathered: Gathered, *, cases: bool = False) -> frozenset[str
     return managers(entries, gathered.presets)
 
 
+def found_managers(gathered: Gathered) -> frozenset[str]:
+    """The same for the homes of secrets that may be found: nobody wrote those words."""
+    entries = [entry for placed in gathered.format_homes.values() for entry in placed.home.entries]
+    return managers(entries, gathered.presets)
+
+
 class _Gatherer:
     """Reads on after an error, so that all of them are shown together."""
 
@@ -129,6 +140,7 @@ class _Gatherer:
         self.documents: dict[str, Document] = {}
         self.allow: list[Entry] = []
         self.homes: dict[str, PlacedHome] = {}
+        self.format_homes: dict[str, PlacedHome] = {}
         self.problems: list[Problem] = []
         self._loader = loader
         self._presets = presets
@@ -158,19 +170,25 @@ class _Gatherer:
 
     def add_homes(self, flags: Overrides) -> None:
         """Place the secrets: by format, then by the files, then by the input."""
-        self._add_given_homes(flags.format_homes, BUILT_IN, "format")
+        self._add_given_homes(flags.format_homes, BUILT_IN, "format", self.homes)
         for document in self.documents.values():
             for name, home in document.homes.items():
                 self.homes[name] = PlacedHome(home, "policy")
-        self._add_given_homes(flags.homes, "input `secrets`", "input")
+        self._add_given_homes(flags.homes, "input `secrets`", "input", self.homes)
+        found = {" ".join(home): home for home in flags.found_homes}
+        self._add_given_homes(found, BUILT_IN, "format", self.format_homes)
 
     def _add_given_homes(
-        self, homes: Mapping[str, tuple[str, ...]], source: str, placed_by: str
+        self,
+        homes: Mapping[str, tuple[str, ...]],
+        source: str,
+        placed_by: str,
+        into: dict[str, PlacedHome],
     ) -> None:
         for name, texts in homes.items():
             with self._noting():
                 home = read_home(source, name, texts, presets=self._presets.names)
-                self.homes[name] = PlacedHome(home, placed_by)
+                into[name] = PlacedHome(home, placed_by)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -211,6 +229,7 @@ __all__ = [
     "Loader",
     "Overrides",
     "PlacedHome",
+    "found_managers",
     "gather",
     "needed_managers",
 ]

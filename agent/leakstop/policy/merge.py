@@ -26,6 +26,7 @@ from leakstop.policy.gather import (
     Loader,
     Overrides,
     PlacedHome,
+    found_managers,
     gather,
     needed_managers,
 )
@@ -68,6 +69,7 @@ def build(gathered: Gathered, indexes: Indexes, *, cases: bool = False) -> Built
             on_unsupported=_nearest(gathered, "on-unsupported"),
             rules=(*rules, *lookup.asides, *lookup.runner()),
             homes={name: _home(placed, lookup) for name, placed in gathered.homes.items()},
+            format_homes=_format_homes(gathered, indexes),
             sinks=lookup.sinks(),
             sources=_sources(gathered),
         )
@@ -106,6 +108,17 @@ def _home(placed: PlacedHome, lookup: Lookup) -> Home:
     return Home(nowhere, rules, placed.home.text, placed.placed_by)
 
 
+def _format_homes(gathered: Gathered, indexes: Indexes) -> dict[str, Home]:
+    """Without the warnings: that an index is not here only matters where somebody wrote it.
+
+    A home of which nothing is here is left out, so that its secrets are unplaced: nobody knows
+    where they belong.
+    """
+    lookup = Lookup(gathered.presets, indexes)
+    homes = {words: _home(placed, lookup) for words, placed in gathered.format_homes.items()}
+    return {words: home for words, home in homes.items() if home.nowhere or home.rules}
+
+
 def _sources(gathered: Gathered) -> tuple[str, ...]:
     names = [document.name for document in gathered.documents]
     names += [given.name for given in gathered.overrides.allow if (given.text or "").strip()]
@@ -120,6 +133,7 @@ __all__ = [
     "Loader",
     "Overrides",
     "build",
+    "found_managers",
     "gather",
     "needed_managers",
 ]

@@ -7,7 +7,8 @@ shown together, so that nobody has to fix a policy one line a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, Union
 
@@ -90,11 +91,22 @@ class Source:
     name: str
     lines: Sequence[str]
     problems: list[Problem] = field(default_factory=list)
+    _quotes: bool = True
+
+    @contextmanager
+    def unquoted(self) -> Iterator[None]:
+        """Print no line meanwhile: somebody may have written a value where its home belongs."""
+        before, self._quotes = self._quotes, False
+        try:
+            yield
+        finally:
+            self._quotes = before
 
     def error(self, at: Spot, what: str, fix: str = "", *, show: bool = True) -> None:
         """Note an error; without ``show`` the line is not printed."""
         line, column = at if isinstance(at, tuple) else (at.line, at.column)
-        excerpt = self.lines[line - 1] if show and 0 < line <= len(self.lines) else ""
+        show = show and self._quotes and 0 < line <= len(self.lines)
+        excerpt = self.lines[line - 1] if show else ""
         self.problems.append(Problem(self.name, line, column, what, fix, excerpt))
 
 

@@ -167,6 +167,8 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     homes: Mapping[str, Home] = field(default_factory=dict)
     """By secret name."""
+    format_homes: Mapping[str, Home] = field(default_factory=dict)
+    """Homes that formats give to secrets that are only found while the job runs, by their words."""
     sinks: tuple[Rule, ...] = ()
     """Places where anyone can store data (preset ``public-sinks``), as data, not as denials."""
     sources: tuple[str, ...] = ()

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum, IntEnum
+from enum import IntEnum
 from ipaddress import IPv6Network, ip_network
 
-from leakstop.errors import PolicyError
 from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.verdict import Action, Reason
 from leakstop.policy.budgets import Budget, budgets
 from leakstop.policy.bulk import uncollected
 from leakstop.policy.closure import NameNode, NetworkNode, Places, cut_ports, network_key
+from leakstop.policy.conditions import LIMIT, Condition, Conditions, Kind, by_ports
 from leakstop.policy.match import (
     ACCEPTS,
     LOOPBACK,
@@ -32,17 +32,11 @@ from leakstop.policy.rules import (
     AddressPlace,
     Home,
     IPNetwork,
-    Place,
     Policy,
-    PortRange,
     Protocol,
     Rule,
-    tidy,
 )
 from leakstop.policy.special import special_networks
-
-LIMIT = 256
-"""Bits of a vector: four words of 64 in the kernel."""
 
 PortKey = tuple[int, int, int]
 """Protocol number (``Proto``), first port of the prefix, prefix length 0 to 16."""
@@ -74,28 +68,6 @@ PROTO: Mapping[Transport, Proto] = {
 }
 
 
-class Kind(str, Enum):
-    """What a condition decides."""
-
-    ALLOW = "allow"
-    DENY = "deny"
-    SINK = "sink"
-    HOME = "home"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What one bit stands for. Rules that differ in nothing else share it."""
-
-    kind: Kind
-    protocol: Protocol
-    """Of a deny and a sink ``tcp`` for all of TCP: they do not ask what a stream shows."""
-    ports: tuple[PortRange, ...]
-    """Sorted; they neither overlap nor touch."""
-    places: frozenset[Place] = frozenset()
-    """Of a home: where it is, so that secrets with the same home share it. Else empty."""
-
-
 @dataclass(frozen=True, slots=True)
 class Tables:
     """The compiled policy. A look-up returns the longest prefix, and that alone."""
@@ -116,6 +88,8 @@ class Tables:
     """Masks of the conditions that each kind of stream satisfies if the name fits."""
     homes: Mapping[str, int]
     """Mask of the conditions of each placed secret's home; 0 is nowhere."""
+    format_homes: Mapping[str, int]
+    """The same of ``Policy.format_homes``."""
     conditions: tuple[Condition, ...]
     """What the bits stand for, lowest first."""
     resolvers: tuple[str, ...]
@@ -236,12 +210,19 @@ def compile_tables(policy: Policy, *, local: Sequence[IPNetwork] = ()) -> Tables
     Raises:
         PolicyError: the policy has more than 256 distinct conditions.
     """
-    conditions, places = _Conditions(), Places()
+    conditions, places = Conditions(), Places()
     for rule in policy.rules:
         places.add(rule.place, conditions.of_rule(Kind(rule.action.value), rule))
     for rule in policy.sinks:
         places.add(rule.place, conditions.of_rule(Kind.SINK, rule))
     homes = {secret: _add_home(home, conditions, places) for secret, home in policy.homes.items()}
+    # Nobody wrote them, so no policy is refused because of them: a secret that is found has no
+    # home where there is no room for it.
+    format_homes = {
+        words: _add_home(home, conditions, places)
+        for words, home in policy.format_homes.items()
+        if conditions.room >= len(by_ports(home))
+    }
     for network in (*LOOPBACK, *local):
         places.add_local(network)
     for network, belief in special_networks():
@@ -263,6 +244,7 @@ def compile_tables(policy: Policy, *, local: Sequence[IPNetwork] = ()) -> Tables
             for stream, protocols in ACCEPTS.items()
         },
         homes=homes,
+        format_homes=format_homes,
         conditions=found,
         resolvers=(),
         budgets=rationed,
@@ -281,60 +263,10 @@ def vector_bytes(vector: int) -> bytes:
     return vector.to_bytes(LIMIT // 8, "little")
 
 
-class _Conditions:
-    """Hands out one bit for each distinct condition."""
-
-    def __init__(self) -> None:
-        self._index: dict[Condition, int] = {}
-        self._tidied: dict[tuple[Kind, Protocol, tuple[PortRange, ...]], int] = {}
-
-    def of_rule(self, kind: Kind, rule: Rule) -> int:
-        """The bit of all rules of this kind, protocol and ports."""
-        written = (kind, rule.protocol, rule.ports)
-        bit = self._tidied.get(written)
-        if bit is None:
-            bit, _ = self._bit(Condition(kind, *_spoken(kind, rule)))
-            self._tidied[written] = bit
-        return bit
-
-    def of_home(self, rule: Rule, places: frozenset[Place]) -> tuple[int, bool]:
-        """The bit of a home with the ports of ``rule``, and whether it is new."""
-        return self._bit(Condition(Kind.HOME, *_spoken(Kind.HOME, rule), places))
-
-    def all(self) -> tuple[Condition, ...]:
-        """All conditions in the order of their bits."""
-        if len(self._index) > LIMIT:
-            raise PolicyError(
-                f"{len(self._index)} different combinations of ports and scopes; "
-                f"the limit is {LIMIT}. Hosts with the same ports and scopes count once.",
-                fix="write one range of ports where many single ports are listed, "
-                "and the same ports for hosts that can share them",
-            )
-        return tuple(self._index)
-
-    def _bit(self, condition: Condition) -> tuple[int, bool]:
-        new = condition not in self._index
-        index = self._index.setdefault(condition, len(self._index))
-        # Past the limit they are only counted, for the message.
-        return 1 << index if index < LIMIT else 0, new
-
-
-def _spoken(kind: Kind, rule: Rule) -> tuple[Protocol, tuple[PortRange, ...]]:
-    """The protocol as far as it matters, and the ports where it has any."""
-    protocol = rule.protocol
-    if protocol in TCP_PROTOCOLS and kind in (Kind.DENY, Kind.SINK):
-        protocol = Protocol.TCP
-    ported = protocol in TCP_PROTOCOLS or protocol is Protocol.UDP
-    return protocol, tidy(rule.ports) if ported else ()
-
-
-def _add_home(home: Home, conditions: _Conditions, places: Places) -> int:
+def _add_home(home: Home, conditions: Conditions, places: Places) -> int:
     """Give a home its conditions, one for each set of ports in it, and return their mask."""
-    groups: dict[tuple[Protocol, tuple[PortRange, ...]], list[Rule]] = {}
-    for rule in () if home.nowhere else home.rules:
-        groups.setdefault(_spoken(Kind.HOME, rule), []).append(rule)
     mask = 0
-    for rules in groups.values():
+    for rules in by_ports(home).values():
         bit, new = conditions.of_home(rules[0], frozenset(rule.place for rule in rules))
         mask |= bit
         for rule in rules if new else ():

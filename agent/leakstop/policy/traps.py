@@ -36,7 +36,7 @@ def explain(lines: Sequence[str], error: yaml.YAMLError) -> Trap:
     if isinstance(error, yaml.reader.ReaderError):
         return _unprintable(lines, error)
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Trap(1, 1, f"this is not YAML: {error}", "")
+        return Trap(1, 1, "this is not YAML", "")
     problem, context = error.problem or "", error.context or ""
     mark = error.problem_mark
     line, column = mark.line + 1, mark.column + 1

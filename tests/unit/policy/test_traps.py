@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leakstop.policy.problem import PolicyErrors
@@ -35,9 +35,10 @@ def test_other_colons_are_left_alone(key: str) -> None:
 def test_an_error_without_a_place_still_has_a_sentence() -> None:
     trap = explain(["a"], yaml.YAMLError("odd"))
     assert (trap.line, trap.column) == (1, 1)
-    assert "odd" in trap.what
+    assert trap.what == "this is not YAML"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab*&!:-[]{},#|>'\"%@`? \n.0{}", max_size=60))
 def test_whatever_is_typed_gets_nodes_or_a_message_inside_the_text(text: str) -> None:
     try:
