@@ -19,7 +19,7 @@ const UNFIT = 4; // ExitCode.UNSUPPORTED
 
 // Changes what a program that we start does before it does what we want.
 const HIJACKS = /^(LD_|PYTHON|NODE_|BASH_|GCONV_|GLIBC_|MALLOC_)|^(ENV|LOCPATH|NLSPATH|IFS)$/;
-const NEEDED_AT_THE_END = /^(GITHUB_|RUNNER_|STATE_|LC_)|^(CI|HOME|LANG|TMPDIR|LEAKSTOP_DEBUG)$/;
+const NEEDED_AT_THE_END = /^(GITHUB_|RUNNER_|STATE_|LC_)|^(CI|HOME|LANG|TMPDIR)$/;
 
 function environment(phase) {
   const all = Object.entries(process.env);

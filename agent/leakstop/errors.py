@@ -76,3 +76,19 @@ class CoverageError(LeakstopError):
     """The guard was not whole: the agent died or could not be asked."""
 
     exit_code = ExitCode.COVERAGE
+
+
+def trace(error: BaseException) -> str:
+    """Say of what kind ``error`` is and where it was raised: one line, then one for each call.
+
+    Never what it says, nor what it came from: a message may quote whatever was at hand, a secret
+    too, and logs are read by many.
+    """
+    said = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    lines = [type(error).__name__ + said]
+    at = error.__traceback__
+    while at is not None:
+        code = at.tb_frame.f_code
+        lines.append(f"   {code.co_filename}:{at.tb_lineno} in {code.co_name}")
+        at = at.tb_next
+    return "\n".join(lines)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leakstop.daemon.control import Channel, error_from_json, error_to_json
-from leakstop.errors import LeakstopError
+from leakstop.errors import LeakstopError, trace
 
 _NOBODY = 65534
 _PATIENCE_S = 5.0
@@ -206,12 +206,8 @@ def _close_all_but(descriptor: int) -> None:
 
 
 def _say(channel: Channel, failure: BaseException) -> None:
-    if os.environ.get("LEAKSTOP_DEBUG"):
-        sys.excepthook(type(failure), failure, failure.__traceback__)
     error = LeakstopError(
-        f"{type(failure).__name__} while the policy was read",
-        why=str(failure),
-        fix="LEAKSTOP_DEBUG=1 shows where; please report it",
+        "the policy could not be read", why=trace(failure), fix="a fault of ours: please report it"
     )
     channel.send({"error": error_to_json(error)})
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Packages of others that the action needs: PyYAML to read policies, psutil without root.
+"""Packages of others that the action needs: PyYAML to read policies, psutil without root; and
+hpack, without which HTTP/2 headers are only known in their usual encodings.
 
 A release of the action carries them in ``agent/vendor``. A plain checkout takes the system's,
 and only where there are none asks pip, which then has to deliver exactly the files whose

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leakstop.act import cut
+from leakstop.daemon import memory
 from leakstop.errors import ExitCode, LeakstopError
 from leakstop.sensor.machine import KERNEL_FLOOR, Machine
 
@@ -31,6 +32,8 @@ class Diagnosis:
     """The portable sensor could read DNS."""
     hangs: str = ""
     """Why a connection that is denied later than at its start hangs; empty if it is ended."""
+    locks: bool = True
+    """The agent's memory can be kept out of swap space."""
 
     @property
     def sensor(self) -> str:
@@ -61,7 +64,7 @@ def diagnose(machine: Machine) -> Diagnosis:
         obstacles = (refusal,)
     sniffs = "CAP_NET_RAW" in machine.capabilities and importlib.util.find_spec("scapy") is not None
     hangs = "" if obstacles else cut.refusal()
-    return Diagnosis(machine, tried, obstacles, sniffs, hangs)
+    return Diagnosis(machine, tried, obstacles, sniffs, hangs, memory.can_lock())
 
 
 def lines(diagnosis: Diagnosis) -> list[str]:
@@ -79,6 +82,7 @@ def lines(diagnosis: Diagnosis) -> list[str]:
         ("container", f"signs of {machine.container}" if machine.container else "no sign of one"),
         ("user", f"uid {machine.uid}"),
         ("capabilities", rights),
+        ("locked memory", "yes" if diagnosis.locks else "no: values of secrets may be swapped out"),
     ]
     width = max(len(name) for name, _ in facts)
     text = [f"{name:<{width}}  {value}" for name, value in facts]
@@ -94,6 +98,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "programs_loaded": diagnosis.tried and not diagnosis.obstacles,
         "obstacles": list(diagnosis.obstacles),
         "can_cut": not (diagnosis.obstacles or diagnosis.hangs),
+        "can_lock_memory": diagnosis.locks,
         "portable_sees_dns": diagnosis.sniffs,
         "machine": {
             "kernel": machine.kernel,

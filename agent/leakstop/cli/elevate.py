@@ -127,13 +127,12 @@ def _as_root(command: Sequence[str], document: bytes = b"") -> None:
 
 
 def _run(command: Sequence[str], document: bytes = b"") -> None:
-    debug = {name: value for name, value in os.environ.items() if name == "LEAKSTOP_DEBUG"}
     try:
         done = subprocess.run(
             command,
             input=document,
             capture_output=True,
-            env=_ENVIRONMENT | debug,
+            env=_ENVIRONMENT,
             cwd="/",
             umask=0o022,
             timeout=_PATIENCE_S,

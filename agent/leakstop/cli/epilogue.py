@@ -19,7 +19,7 @@ from leakstop.cli.kept import Kept
 from leakstop.cli.reportdir import JOURNAL, ReportDir
 from leakstop.cli.runner import Runner, say
 from leakstop.daemon import client, fold
-from leakstop.errors import CoverageError, ExitCode, LeakstopError
+from leakstop.errors import CoverageError, ExitCode, LeakstopError, trace
 from leakstop.model.report import Report
 from leakstop.report import annotations as notes
 from leakstop.report import directory, escape, record, summary, text
@@ -141,7 +141,7 @@ def _print(render: Callable[[], str]) -> None:
     try:
         print(render(), end="", flush=True)
     except Exception as error:  # noqa: BLE001 - whatever it is
-        fault = f"A part of the report could not be rendered: {type(error).__name__}: {error}"
+        fault = f"A part of the report could not be rendered: {trace(error)}"
         print(
             escape.command("warning", [fault], {"title": "Leakstop: a fault of ours"}), flush=True
         )

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from leakstop.cli import dependencies, elevate, epilogue, prepare, settings
+from leakstop.cli import canaries, dependencies, elevate, epilogue, prepare, settings
+from leakstop.cli.confined import invoking_user
 from leakstop.cli.elevate import Place
 from leakstop.cli.kept import Kept
 from leakstop.cli.runner import Runner, Worker, announce, mask, say
@@ -29,7 +30,7 @@ from leakstop.cli.vocabulary import Asking
 from leakstop.daemon.client import AgentClient
 from leakstop.daemon.request import ArmRequest
 from leakstop.daemon.sensors import falls_back
-from leakstop.errors import ExitCode, LeakstopError, PolicyError, UnsupportedError
+from leakstop.errors import ExitCode, LeakstopError, PolicyError, UnsupportedError, trace
 from leakstop.policy.canonical import from_canonical, to_canonical, with_digest
 from leakstop.policy.rules import Policy
 from leakstop.report.directory import REPORT
@@ -54,12 +55,11 @@ def run(args: argparse.Namespace) -> int:
         announce(error)
         return int(error.exit_code)
     except Exception as error:  # noqa: BLE001 - without an annotation nobody would find it
-        if os.environ.get("LEAKSTOP_DEBUG"):
-            sys.excepthook(type(error), error, error.__traceback__)
+        print(trace(error), file=sys.stderr)
         fault = LeakstopError(
-            f"{type(error).__name__}: {error}",
+            f"{type(error).__name__} in Leakstop itself",
             why="this is a fault of Leakstop, please report it",
-            fix="`LEAKSTOP_DEBUG: 1` in the `env` of the job shows where",
+            fix="the log of this step says where",
         )
         announce(fault)
         return int(fault.exit_code)
@@ -74,9 +74,12 @@ def pre(runner: Runner) -> int:
     kept = Kept(key=key)
     with contextlib.suppress(LeakstopError):
         inputs = settings.read_inputs(runner.environ)
-        wanted = settings.read_settings(inputs, runner.environ)
+        wanted, planted = _plant(runner, settings.read_settings(inputs, runner.environ))
+        kept = Kept(key=key, planted=planted)
+        if planted:
+            kept.save(runner)  # whatever fails from here on, somebody knows what to remove
         request = _request(runner, worker, wanted, inputs["token"])
-        kept = Kept(key=key, inputs=settings.fingerprint(inputs, key))
+        kept = dataclasses.replace(kept, inputs=settings.fingerprint(inputs, key))
     with contextlib.suppress(LeakstopError):
         _start(kept, request).save(runner)
     return 0
@@ -89,10 +92,15 @@ def main(runner: Runner) -> int:
     wanted = settings.read_settings(inputs, runner.environ)
     kept = Kept.read(runner)
     if not kept.agent_is_alive:
-        kept = Kept(key=secrets.token_hex(32))
+        kept = Kept(key=secrets.token_hex(32), planted=kept.planted)
         mask(kept.key)
     mark = settings.fingerprint(inputs, kept.key)
     if kept.inputs != mark:
+        canaries.remove(invoking_user(), kept.planted)
+        wanted, planted = _plant(runner, wanted)
+        kept = dataclasses.replace(kept, planted=planted)
+        if planted:
+            kept.save(runner)
         request = _request(runner, worker, wanted, inputs["token"])
         kept = _arm(kept, request) if kept.run else _start(kept, request)
     reports = tempfile.mkdtemp(prefix="leakstop-", dir=runner["RUNNER_TEMP"] or None)
@@ -105,7 +113,23 @@ def main(runner: Runner) -> int:
 
 def post(runner: Runner) -> int:
     """Report."""
-    return epilogue.post(runner, Kept.read(runner))
+    kept = Kept.read(runner)
+    try:
+        return epilogue.post(runner, kept)
+    finally:
+        canaries.remove(invoking_user(), kept.planted)
+
+
+def _plant(runner: Runner, wanted: Settings) -> tuple[Settings, str]:
+    """Plant the canaries that are asked for; with them watched, and what to remove in the end."""
+    if not wanted.canaries:
+        return wanted, ""
+    planted = canaries.plant(invoking_user(), runner.environ)
+    for secret in planted.secrets:
+        mask(secret.value.decode())
+    runner.set_variables(planted.environment or {})
+    wish = dataclasses.replace(wanted.wish, secrets=(*wanted.wish.secrets, *planted.secrets))
+    return dataclasses.replace(wanted, wish=wish), planted.to_text()
 
 
 def _observe_and_hold(runner: Runner, worker: Worker) -> ArmRequest:

@@ -35,6 +35,9 @@ class Kept:
     reports: str = ""
     """Directory for the report; empty until ``main`` has succeeded."""
 
+    planted: str = ""
+    """The canaries, for who removes them."""
+
     @classmethod
     def read(cls, runner: Runner) -> Kept:
         """What the phases before left."""

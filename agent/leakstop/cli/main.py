@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from leakstop import __version__
-from leakstop.errors import ExitCode, LeakstopError
+from leakstop.errors import ExitCode, LeakstopError, trace
 
 EPILOG = """\
 exit codes:
@@ -71,12 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output left; nothing more can be said, and it is no fault.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(ExitCode.INTERNAL)
-    except Exception as error:
-        if os.environ.get("LEAKSTOP_DEBUG"):
-            raise
+    except Exception as error:  # noqa: BLE001 -- whatever it is
         print(
-            f"leakstop: internal error: {type(error).__name__}: {error}\n"
-            "   = this is a fault of leakstop; LEAKSTOP_DEBUG=1 shows where",
+            f"leakstop: internal error: {trace(error)}\n"
+            "   = this is a fault of leakstop, please report it",
             file=sys.stderr,
         )
         return int(ExitCode.INTERNAL)

@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 from dataclasses import dataclass
 
+from leakstop.errors import UsageError
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Leak, Mode
-from leakstop.secrets.inventory import Secret, from_environment
+from leakstop.secrets.inventory import Secret, from_environment, parse_input
+
+_SECRETS_MAX = 16 << 20
+"""1,000 secrets of GitHub's largest size are 48 MiB; nobody has so many of those."""
 
 UPLINKS = ("auto", "none")
 """Values of ``--uplinks``."""
@@ -71,6 +76,12 @@ def add_policy_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="watch the value of this environment variable; may be repeated",
     )
+    group.add_argument(
+        "--secrets-fd",
+        metavar="N",
+        type=int,
+        help="read NAME=value or NAME@home=value lines from this descriptor, which is then closed",
+    )
 
 
 def add_guard_options(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +92,15 @@ def add_guard_options(parser: argparse.ArgumentParser) -> None:
         default=UPLINKS[0],
         help="auto: also put programs on the network interfaces that lead off this machine, "
         "which answer refused DNS questions and, under `start`, judge what no socket sent",
+    )
+
+
+def add_canary_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--canaries``."""
+    parser.add_argument(
+        "--canaries",
+        action="store_true",
+        help="plant credentials that open nothing; a process that sends one is stopped",
     )
 
 
@@ -105,7 +125,9 @@ def wish(args: argparse.Namespace) -> Wish:
     Raises:
         UsageError: a secret is not set, or cannot be watched.
     """
-    found = (from_environment(name, os.environ.get(name)) for name in dict.fromkeys(args.secret))
+    named = (from_environment(name, os.environ.get(name)) for name in dict.fromkeys(args.secret))
+    given = _read_secrets(args.secrets_fd) if args.secrets_fd is not None else ()
+    found = {secret.name: secret for secret in (*given, *filter(None, named))}
     return Wish(
         policies=tuple(Text(path) for path in args.policy),
         allow=tuple(Text("--allow", text) for text in args.allow),
@@ -113,8 +135,32 @@ def wish(args: argparse.Namespace) -> Wish:
         leak=Leak(args.leak) if args.leak else None,
         fail_on=Severity(args.fail_on) if args.fail_on else None,
         on_unsupported=args.on_unsupported or "",
-        secrets=tuple(secret for secret in found if secret is not None),
+        secrets=tuple(found.values()),
     )
+
+
+def _read_secrets(descriptor: int) -> tuple[Secret, ...]:
+    """Read a descriptor to its end and close it, so that no command inherits it.
+
+    Raises:
+        UsageError: it cannot be read, or holds something else than declarations.
+    """
+    where = f"--secrets-fd {descriptor}"
+    try:
+        if descriptor <= 2:
+            raise OSError(errno.EBADF, "0, 1 and 2 are the command's own")
+        with open(descriptor, "rb") as file:
+            data = file.read(_SECRETS_MAX + 1)
+    except OSError as error:
+        raise UsageError(
+            f"the secrets cannot be read: {error.strerror}",
+            fix="open it for the guard, as in `leakstop run --secrets-fd 3 -- CMD 3< FILE`",
+            where=where,
+        ) from None
+    if len(data) > _SECRETS_MAX:
+        raise UsageError(f"more than {_SECRETS_MAX >> 20} MiB of secrets", where=where)
+    # Bytes that are no UTF-8 stay what they are, as in an environment.
+    return parse_input(data.decode("utf-8", "surrogateescape"), where=where)
 
 
 def uplinks(args: argparse.Namespace) -> bool:
@@ -125,6 +171,7 @@ def uplinks(args: argparse.Namespace) -> bool:
 __all__ = [
     "Text",
     "Wish",
+    "add_canary_option",
     "add_guard_options",
     "add_policy_options",
     "add_report_options",

@@ -12,19 +12,21 @@ import argparse
 import importlib
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from leakstop.cli import options
+from leakstop.cli import options, registry_tokens
 from leakstop.cli.confined import Ask, confined, invoking_user, reader
 from leakstop.cli.options import Wish
 from leakstop.daemon.request import ArmRequest, request_to_json
 from leakstop.errors import LeakstopError, PolicyError
 from leakstop.policy.canonical import to_canonical
+from leakstop.secrets import formats
 
 if TYPE_CHECKING:
     # At run time only in the child that is no longer root: this imports a YAML parser.
@@ -61,15 +63,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare(wish: Wish, *, loader: Loader | None = None) -> Prepared:
+def prepare(wish: Wish, *, one_command: bool = False, loader: Loader | None = None) -> Prepared:
     """Compile ``wish`` as an ordinary user; ``loader`` reads policy files elsewhere than ``read``.
+
+    ``one_command``: the guard is for no more, so package managers need not be asked where
+    tokens belong that are not here. To a job of many steps one may come later.
 
     Raises:
         PolicyError: it cannot be read or understood.
     """
+    wanted = _as_user(_nothing, _found_homes) if one_command else formats.homes()
+    homes = tuple(map(tuple, wanted))  # they may have come as JSON
 
     def work(ask: Ask) -> dict[str, Any]:
-        built = build(wish, ask, loader=loader)
+        built = build(wish, ask, found_homes=homes, loader=loader)
         return {"policy": to_canonical(built.policy).decode(), "warnings": built.warnings}
 
     result = confined(reader(), load_compiler, work, answer)
@@ -82,19 +89,27 @@ def load_compiler() -> None:
     importlib.import_module("encodings.idna")
     importlib.import_module("encodings.punycode")
     importlib.import_module("leakstop.policy.merge")
-    importlib.import_module("leakstop.secrets.formats")
     preset_texts()
 
 
-def build(wish: Wish, ask: Ask, *, cases: bool = False, loader: Loader | None = None) -> Built:
+def build(
+    wish: Wish,
+    ask: Ask,
+    *,
+    cases: bool = False,
+    found_homes: tuple[tuple[str, ...], ...] = (),
+    loader: Loader | None = None,
+) -> Built:
     """Compile ``wish`` in this process; ``ask`` leads to one that may ask package managers.
+
+    ``cases``: those of ``expect`` too. ``found_homes``: for a guard, which finds secrets that
+    have to have a home.
 
     Raises:
         PolicyError: it cannot be read or understood.
     """
     from leakstop.policy import merge
     from leakstop.policy.presets import Presets
-    from leakstop.secrets import formats
 
     overrides = merge.Overrides(
         mode=wish.mode,
@@ -106,6 +121,7 @@ def build(wish: Wish, ask: Ask, *, cases: bool = False, loader: Loader | None = 
         format_homes={
             secret.name: home for secret in wish.secrets if (home := formats.home_of(secret))
         },
+        found_homes=found_homes,
     )
     gathered = merge.gather(
         [merge.Given(source.name, source.text) for source in wish.policies],
@@ -113,15 +129,22 @@ def build(wish: Wish, ask: Ask, *, cases: bool = False, loader: Loader | None = 
         presets=Presets(preset_texts()),
         overrides=overrides,
     )
-    managers = merge.needed_managers(gathered, cases=cases)
+    written = merge.needed_managers(gathered, cases=cases)
+    managers = written | merge.found_managers(gathered)
     answered = ask(sorted(managers)) if managers else {"destinations": {}, "notes": []}
     built = merge.build(gathered, _indexes(answered["destinations"]), cases=cases)
-    notes = tuple(f"leakstop: {note}" for note in answered["notes"])
+    # That a package manager is not here is news only to who wrote its name.
+    known, unasked = ({word.partition(":")[2] for word in words} for words in (written, managers))
+    notes = tuple(
+        f"leakstop: {note}"
+        for note in answered["notes"]
+        if not (unasked - known).intersection(re.findall(r"\w+", note))
+    )
     return merge.Built(built.policy, (*notes, *built.warnings), built.cases)
 
 
 def answer(managers: Any) -> dict[str, Any]:
-    """Ask the package managers, as the user whose configuration counts: the command's."""
+    """Ask the package managers."""
 
     def load() -> None:
         importlib.import_module("leakstop.sensor.indexes")
@@ -132,10 +155,19 @@ def answer(managers: Any) -> dict[str, Any]:
         resolved = indexes.resolve_with_notes(frozenset(managers))
         return {"destinations": dict(resolved.destinations), "notes": list(resolved.notes)}
 
+    return dict(_as_user(load, resolve))
+
+
+def _as_user(load: Callable[[], None], work: Callable[[Ask], Any]) -> Any:
+    """Do ``work`` as the user whose configuration counts: the command's."""
     user = invoking_user()
     if user.uid == os.geteuid():
-        return resolve(_no_questions)
-    return dict(confined(user, load, resolve, _no_questions))
+        return work(_no_questions)
+    return confined(user, load, work, _no_questions)
+
+
+def _found_homes(_: Ask) -> tuple[tuple[str, ...], ...]:
+    return formats.homes(registry_tokens.places(os.environ))
 
 
 def read(name: str) -> str:
@@ -175,6 +207,10 @@ def preset_texts() -> Mapping[str, str]:
 
 def _indexes(destinations: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
     return {word: tuple(texts) for word, texts in destinations.items()}
+
+
+def _nothing() -> None:
+    """Nothing has to be imported."""
 
 
 def _no_questions(_: Any) -> None:

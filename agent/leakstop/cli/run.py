@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from leakstop.act.cgroup import CommandCgroup, cgroup2_mount, own_cgroup
-from leakstop.cli import options, prepare
+from leakstop.cli import canaries, options, prepare
+from leakstop.cli.canaries import Planted
 from leakstop.cli.confined import invoking_user
 from leakstop.cli.reportdir import JOURNAL, ReportDir
 from leakstop.cli.session import AgentProcess
@@ -36,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.usage = "leakstop run [options] -- CMD [ARG ...]"
     options.add_policy_options(parser)
     options.add_guard_options(parser)
+    options.add_canary_option(parser)
     options.add_report_options(parser)
 
 
@@ -61,7 +64,12 @@ def run(args: argparse.Namespace) -> int:
         # Forked first: the agent imports what it needs while a child reads the policy.
         agent = AgentProcess.start(run_dir, journal)
         cleanup.callback(agent.stop)
-        prepared = prepare.prepare(wish)
+        planted = Planted()
+        if args.canaries:
+            planted = canaries.plant(user, os.environ)
+            cleanup.callback(canaries.remove, user, planted.to_text())
+            wish = dataclasses.replace(wish, secrets=(*wish.secrets, *planted.secrets))
+        prepared = prepare.prepare(wish, one_command=True)
         for warning in prepared.warnings:
             print(warning, file=sys.stderr)
         asking = _arm(
@@ -78,8 +86,9 @@ def run(args: argparse.Namespace) -> int:
         )
         blocking = agent.mode is Mode.BLOCK
         asking.release()
+        environment = user.environment() | dict(planted.environment or {})
         command = Command.start(
-            args.tail, user, user.environment(), lambda: _confine(cgroup, hardened=blocking)
+            args.tail, user, environment, lambda: _confine(cgroup, hardened=blocking)
         )
         code = command.wait(agent.look)
         _end_leftovers(cgroup)

@@ -83,6 +83,10 @@ class Runner:
         """Set outputs of the step."""
         self._add("GITHUB_OUTPUT", values)
 
+    def set_variables(self, values: Mapping[str, str]) -> None:
+        """Set environment variables of the steps that follow."""
+        self._add("GITHUB_ENV", values)
+
     def add_summary(self, text: str) -> None:
         """Add Markdown to the job summary."""
         if text:

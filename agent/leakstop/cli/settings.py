@@ -19,7 +19,7 @@ from leakstop.model.finding import Severity
 from leakstop.model.verdict import Leak, Mode
 from leakstop.secrets.inventory import Secret, parse_input
 
-INPUTS = ("policy", "mode", "allow", "secrets", "fail-on", "leak", "summary", "token")
+INPUTS = ("policy", "mode", "allow", "secrets", "fail-on", "leak", "summary", "canaries", "token")
 """Names of the inputs, as in ``action.yml``."""
 
 DETAILS = ("auto", "full", "off")
@@ -30,6 +30,13 @@ TOKEN_NAME = "GITHUB_TOKEN"
 
 _PREFIX = "INPUT_"
 _GITHUB = "github.com"
+_RUNTIME_TOKENS = ("ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+_SERVICES = (
+    "ACTIONS_RUNTIME_URL",
+    "ACTIONS_RESULTS_URL",
+    "ACTIONS_CACHE_URL",
+    "ACTIONS_ID_TOKEN_REQUEST_URL",
+)
 _SERVERS = ("GITHUB_SERVER_URL", "GITHUB_API_URL", "GITHUB_GRAPHQL_URL")
 
 E = TypeVar("E", bound=Enum)
@@ -43,6 +50,8 @@ class Settings:
     """Policy text as it was handed in; a policy file still has to be read."""
     detail: str
     """How long the job summary is: one of ``DETAILS``."""
+    canaries: bool = False
+    """Plant credentials that open nothing."""
 
 
 def read_inputs(environ: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +88,10 @@ def read_settings(inputs: Mapping[str, str], environ: Mapping[str, str]) -> Sett
     detail = inputs["summary"].strip() or DETAILS[0]
     if detail not in DETAILS:
         raise _not_known("summary", detail, DETAILS)
-    return Settings(wish, detail)
+    canaries = inputs["canaries"].strip() or "false"
+    if canaries not in ("true", "false"):
+        raise _not_known("canaries", canaries, ("true", "false"))
+    return Settings(wish, detail, canaries == "true")
 
 
 def fingerprint(inputs: Mapping[str, str], key: str) -> str:
@@ -103,22 +115,26 @@ def _policy(text: str) -> Text:
 
 
 def _secrets(inputs: Mapping[str, str], environ: Mapping[str, str]) -> tuple[Secret, ...]:
-    """What the job declares, and its own token."""
+    """What the job declares, its own token, and the runner's."""
     declared = parse_input(inputs["secrets"])
-    token = _token(inputs["token"].strip(), environ)
-    known = {secret.name for secret in declared} | {secret.value for secret in declared}
-    if token is None or token.name in known or token.value in known:
-        return declared
-    return (token, *declared)
+    known: dict[object, None] = {}
+    secrets = []
+    token = _token(TOKEN_NAME, inputs["token"].strip(), _own_server(environ))
+    runtime = (_token(name, environ.get(name, ""), _service(environ)) for name in _RUNTIME_TOKENS)
+    for secret in (*declared, token, *runtime):
+        if secret is not None and known.keys().isdisjoint((secret.name, secret.value)):
+            known.update(dict.fromkeys((secret.name, secret.value)))
+            secrets.append(secret)
+    return (*secrets[len(declared) :], *declared)
 
 
-def _token(value: str, environ: Mapping[str, str]) -> Secret | None:
-    """The job's own token; ``None`` where there is none worth watching (a local runner's)."""
+def _token(name: str, value: str, home: tuple[str, ...]) -> Secret | None:
+    """A token of the runner's; ``None`` where there is none worth watching (a local runner's)."""
     try:
-        found = parse_input(f"{TOKEN_NAME}={json.dumps(value)}")
+        found = parse_input(f"{name}={json.dumps(value)}")
     except UsageError:
         return None
-    return Secret(TOKEN_NAME, found[0].value, _own_server(environ)) if found else None
+    return Secret(name, found[0].value, home) if found else None
 
 
 def _own_server(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -127,11 +143,18 @@ def _own_server(environ: Mapping[str, str]) -> tuple[str, ...]:
     The token's format says `github`, which is github.com: elsewhere the runner's own
     variables know better.
     """
-    urls = [urlsplit(environ.get(name, "")) for name in _SERVERS]
-    hosts = [f"{url.hostname}:{url.port or 443}" for url in urls if url.hostname]
-    if not hosts or hosts[0] == f"{_GITHUB}:443":
-        return ()
-    return tuple(dict.fromkeys(hosts))
+    hosts = _hosts(environ, _SERVERS)
+    return () if not hosts or hosts[0] == f"{_GITHUB}:443" else hosts
+
+
+def _service(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the runner's own tokens belong: the service, at the hosts that it gave this job."""
+    return _hosts(environ, _SERVICES)
+
+
+def _hosts(environ: Mapping[str, str], names: Iterable[str]) -> tuple[str, ...]:
+    urls = [urlsplit(environ.get(name, "")) for name in names]
+    return tuple(dict.fromkeys(f"{url.hostname}:{url.port or 443}" for url in urls if url.hostname))
 
 
 def _choice(

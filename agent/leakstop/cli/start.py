@@ -104,7 +104,7 @@ def launch(run_dir: RunDir, request: ArmRequest, user: Identity, asking: Asking)
 
 def _request(args: argparse.Namespace) -> ArmRequest:
     if args.prepared:
-        if args.policy or args.allow or args.secret:
+        if args.policy or args.allow or args.secret or args.secrets_fd is not None:
             raise UsageError("--prepared already holds a policy and secrets", fix="leave one out")
         request = request_from_json(_document(args.prepared))
     else:

@@ -68,6 +68,7 @@ class Agent:
         *,
         journal_path: Path,
         owner_uid: int = 0,
+        notes: tuple[str, ...] = (),
         clock_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
     ) -> None:
         self._run_dir = run_dir
@@ -75,6 +76,7 @@ class Agent:
         self._journal_path = journal_path
         self._arm_sensor = arm
         self._owner_uid = owner_uid
+        self._notes = notes
         self._clock_ns = clock_ns
         self._selector = selectors.DefaultSelector()
         self._guard: Guard | None = None
@@ -171,9 +173,10 @@ class Agent:
         self._obey(fold.feed(self._engine, event))
 
     def _annotated(self, event: Event) -> Event:
-        """Let the guard's beginning say why coverage is reduced."""
-        if isinstance(event, Started) and self._guard is not None and self._guard.note:
-            return dataclasses.replace(event, notes=(self._guard.note, *event.notes))
+        """Let the guard's beginning say why coverage is reduced, and what else there is to say."""
+        if isinstance(event, Started) and self._guard is not None:
+            said = (self._guard.note, *event.notes, *self._notes)
+            return dataclasses.replace(event, notes=tuple(filter(None, said)))
         return event
 
     def _obey(self, commands: Iterable[Command]) -> None:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from leakstop.daemon import journal
 from leakstop.engine.commands import Command
 from leakstop.engine.core import Engine
-from leakstop.errors import CoverageError
+from leakstop.errors import CoverageError, trace
 from leakstop.model.codec import from_json, to_json
 from leakstop.model.event import Event, Loss, Started
 from leakstop.model.report import Job, Report, SecretView
@@ -95,7 +95,8 @@ def feed(engine: Engine, event: Event) -> list[Command]:
     try:
         return engine.feed(event)
     except Exception as error:  # noqa: BLE001 -- whatever it is, the next event matters, too
-        print(f"leakstop: {type(event).__name__} was lost: {error!r}", file=sys.stderr)  # noqa: T201
+        lost = f"leakstop: {type(event).__name__} was lost: {trace(error)}"
+        print(lost, file=sys.stderr)  # noqa: T201 -- the agent's log
         return engine.feed(Loss(event.ts_ns, "engine", 1))
 
 

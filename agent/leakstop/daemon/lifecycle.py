@@ -19,7 +19,7 @@ from pathlib import Path
 
 from leakstop.act.cgroup import CommandCgroup
 from leakstop.bpf import pins
-from leakstop.errors import LeakstopError, UnsupportedError, UsageError
+from leakstop.errors import LeakstopError, UnsupportedError, UsageError, trace
 
 # ``pins.release`` reads mountinfo with it, at a time when nothing may be imported any more.
 codecs.lookup("unicode_escape")
@@ -269,8 +269,8 @@ def _serve(serve: Callable[[], None], *, quiet: Sequence[int]) -> None:
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
-            sys.excepthook(type(failure), failure, failure.__traceback__)
-            sys.stderr.flush()
+            fault = f"leakstop: the agent ended: {trace(failure)}"
+            print(fault, file=sys.stderr, flush=True)  # noqa: T201 -- its log
         os._exit(0 if failure is None else 1)
 
 

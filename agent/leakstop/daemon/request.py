@@ -102,6 +102,7 @@ def _secret_to_json(secret: Secret) -> dict[str, Any]:
         "name": secret.name,
         "value": value,
         "home": list(secret.home),
+        "source": secret.source,
     }
 
 
@@ -116,6 +117,7 @@ def _secret_from_json(item: Mapping[str, Any]) -> Secret:
         name=from_json(str, fields["name"]),
         value=fields["value"],
         home=from_json(tuple[str, ...], fields.get("home", [])),
+        source=from_json(str, fields.get("source", "")),
     )
 
 

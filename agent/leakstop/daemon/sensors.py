@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from leakstop.act.cgroup import cgroup2_mount
@@ -13,6 +13,7 @@ from leakstop.errors import UnsupportedError
 from leakstop.model.event import Event
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
+from leakstop.secrets.inventory import Secret
 from leakstop.sensor.machine import Machine
 from leakstop.sensor.plan import GuardPlan
 
@@ -25,6 +26,10 @@ class Sensor(Protocol):
 
     def fileno(self) -> int:
         """Descriptor that is readable when events wait; -1 without one."""
+
+    @property
+    def secrets(self) -> Iterable[Secret]:
+        """What it looks for, with what it has found."""
 
     def poll(self, timeout_s: float) -> Iterator[Event]:
         """Events that wait now, or that come within ``timeout_s``."""

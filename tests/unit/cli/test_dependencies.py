@@ -21,8 +21,8 @@ from leakstop.cli import dependencies
 dependencies.VENDOR = Path({vendor!r})
 assert not dependencies.has("yaml")
 dependencies.provide("yaml")
-import psutil, yaml
-print(yaml.__file__, psutil.__file__)
+import hpack, psutil, yaml
+print(yaml.__file__, psutil.__file__, hpack.__file__)
 """
 
 
@@ -40,7 +40,7 @@ def test_what_is_missing_is_fetched_and_found(tmp_path: Path) -> None:
     done = subprocess.run(
         [tmp_path / "bare" / "bin" / "python", "-c", program], capture_output=True, text=True
     )
-    assert done.stdout.count(str(tmp_path / "vendor")) == 2, done.stderr
+    assert done.stdout.count(str(tmp_path / "vendor")) == 3, done.stderr
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("tmp")] == []
 
 

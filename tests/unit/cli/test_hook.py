@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from lab import tokens
-from leakstop.cli import dependencies, elevate, epilogue, hook, prepare, settings
+from leakstop.cli import canaries, dependencies, elevate, epilogue, hook, prepare, settings
+from leakstop.cli.confined import Identity
 from leakstop.cli.elevate import Place
 from leakstop.cli.kept import Kept
 from leakstop.cli.runner import Runner, Worker
@@ -25,7 +27,7 @@ from leakstop.daemon.client import AgentClient
 from leakstop.daemon.lifecycle import RunDir
 from leakstop.daemon.request import ArmRequest
 from leakstop.errors import CoverageError, ExitCode, LeakstopError, UnsupportedError
-from leakstop.model.report import Report
+from leakstop.model.report import CANARY, Report
 from leakstop.model.verdict import Mode
 from leakstop.policy.canonical import from_canonical
 from leakstop.policy.rules import Policy
@@ -324,11 +326,13 @@ def test_a_fault_of_ours_is_an_annotation_too(
     machine: Machine, said: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
-        raise ZeroDivisionError("oh")
+        raise ZeroDivisionError("at hand")
 
     monkeypatch.setattr(prepare, "prepare", broken)
     assert machine.run("main") == ExitCode.INTERNAL
-    assert "::error title=Leakstop%3A the guard failed::ZeroDivisionError: oh%0A" in said()
+    text = said()
+    assert "the guard failed::ZeroDivisionError in Leakstop itself%0A" in text
+    assert "at hand" not in text
 
 
 def test_a_file_of_the_machine_is_a_policy(machine: Machine, tmp_path: Path) -> None:
@@ -495,3 +499,35 @@ def test_all_of_the_state_is_kept_each_time() -> None:
     assert dataclasses.asdict(kept) == {name: name for name in names}
     assert settings.INPUTS, "none of which is a name of the state"
     assert names.isdisjoint(settings.INPUTS)
+
+
+def test_canaries_are_planted_watched_and_removed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = machine.directory / "home"
+    home.mkdir()
+    user = Identity(os.geteuid(), os.getegid(), "", str(home))
+    monkeypatch.setattr(hook, "invoking_user", lambda: user)
+    variables = machine.directory / "env"
+    variables.touch()
+    machine.environ["GITHUB_ENV"] = str(variables)
+    machine.inputs(canaries="true")
+    assert machine.run("pre") == machine.run("main") == 0
+    (request,) = machine.started
+    planted = {secret.name: secret for secret in request.secrets if secret.source == CANARY}
+    assert len(planted) == 5
+    homes = from_canonical(request.policy).homes
+    assert all(homes[name].nowhere for name in planted)
+    assert (home / ".npmrc").exists()
+    assert planted["CANARY_VARIABLE"].value in variables.read_bytes()
+    said = capsys.readouterr().out
+    assert all(f"::add-mask::{secret.value.decode()}\n" in said for secret in planted.values())
+    machine.run("post")
+    assert list(home.iterdir()) == []
+
+
+def test_without_being_asked_for_none_is_planted(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(canaries, "plant", lambda *_: pytest.fail("planted"))
+    assert machine.run("pre") == machine.run("main") == 0

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from leakstop.cli import main as entry
-from leakstop.cli import prepare
+from leakstop.cli import prepare, registry_tokens
 from leakstop.cli.options import Text, Wish
 from leakstop.errors import ExitCode, LeakstopError, PolicyError
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Leak, Mode
 from leakstop.policy.canonical import from_canonical
 from leakstop.policy.rules import Policy
+from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
 
 POLICY = "version: 1\nmode: audit\nallow:\n  - api.example.test\n"
@@ -142,13 +143,77 @@ def test_package_managers_are_asked_only_when_a_policy_names_one() -> None:
 def test_the_package_managers_are_asked_by_the_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     me = os.getpid()
 
-    def answer(managers: object) -> object:
+    def answer(managers: list[str]) -> object:
         assert os.getpid() == me
-        return {"destinations": {"registry:npm": ["https://npm.example.test"]}, "notes": []}
+        found = {key: [] for key in managers} | {"registry:npm": ["https://npm.example.test"]}
+        return {"destinations": found, "notes": []}
 
     monkeypatch.setattr(prepare, "answer", answer)
     policy = prepared(Wish(policies=(Text("p", "version: 1\nallow: registry:npm\n"),)))
     assert hosts(policy) == ["https://npm.example.test"]
+
+
+def test_homes_for_secrets_that_may_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of indexes that are not here none, and nobody is told: nobody wrote those words."""
+
+    def answer(managers: list[str]) -> object:
+        found = {key: [] for key in managers} | {"publish:npm": ["https://npm.example.test"]}
+        return {"destinations": found, "notes": ["pip is not installed here."]}
+
+    monkeypatch.setattr(prepare, "answer", answer)
+    done = prepare.prepare(Wish())
+    homes = from_canonical(done.policy).format_homes
+    assert done.warnings == ()
+    assert {"github", "nowhere", "registry:npm publish:npm"} <= homes.keys()
+    assert "publish:pip" not in homes
+    assert homes["nowhere"].nowhere and not homes["github"].nowhere
+    assert len(compile_tables(from_canonical(done.policy)).conditions) <= 32
+
+
+@pytest.mark.parametrize("where", ["", "variable", "file", "pointed"])
+def test_one_command_asks_only_about_tokens_that_are_here(
+    where: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "npm_" + secrets.token_hex(18)
+    monkeypatch.setenv("HOME", str(folder))
+    if where == "variable":
+        monkeypatch.setenv("WHATEVER", f"//registry.test/:_authToken={token}")
+    elif where:
+        (folder / ".npmrc").write_text(f"//registry.test/:_authToken={token}\n")
+    if where == "pointed":
+        (folder / ".npmrc").rename(folder / "settings")
+        monkeypatch.setenv("NPM_CONFIG_USERCONFIG", str(folder / "settings"))
+    asked: list[list[str]] = []
+
+    def answer(managers: list[str]) -> object:
+        asked.append(managers)
+        found = {key: ["https://npm.example.test"] for key in managers}
+        return {"destinations": found, "notes": []}
+
+    monkeypatch.setattr(prepare, "answer", answer)
+    done = prepare.prepare(Wish(), one_command=True)
+    homes = from_canonical(done.policy).format_homes.keys()
+    assert asked == ([["publish:npm", "registry:npm"]] if where else [])
+    assert ("registry:npm publish:npm" in homes) is bool(where)
+    assert {"github", "nowhere"} <= homes
+
+
+def test_what_is_no_file_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    os.mkfifo(folder / ".npmrc")
+    (folder / ".pypirc").mkdir()
+    assert b"npm_" not in registry_tokens.places({"HOME": str(folder)})
+
+
+def test_a_note_about_what_somebody_wrote_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(managers: list[str]) -> object:
+        notes = ["pip is not installed here.", "npm is not installed here."]
+        return {"destinations": {key: [] for key in managers}, "notes": notes}
+
+    monkeypatch.setattr(prepare, "answer", answer)
+    done = prepare.prepare(Wish(policies=(Text("p", "version: 1\nallow: registry:npm\n"),)))
+    assert "leakstop: npm is not installed here." in done.warnings
+    assert not [warning for warning in done.warnings if "pip" in warning]
 
 
 def test_the_presets_come_with_the_release() -> None:

@@ -151,3 +151,38 @@ def test_the_action_has_these_inputs_and_passes_them_on(file: str) -> None:
         assert set(action["outputs"]) == {"verdict", "findings", "report"}
     described = [entry["description"] for entry in action["inputs"].values()]
     assert "${{" not in json.dumps(described), "the runner would evaluate it"
+
+
+def test_the_runner_s_own_tokens_belong_to_its_service() -> None:
+    runtime, other = tokens.home_made().value, tokens.home_made().value
+    environ = {
+        "ACTIONS_RUNTIME_TOKEN": runtime,
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": other,
+        "ACTIONS_RESULTS_URL": "https://results.service.test/",
+        "ACTIONS_RUNTIME_URL": "https://pipelines.service.test:8443/abc/",
+        "ACTIONS_ID_TOKEN_REQUEST_URL": "https://pipelines.service.test:8443/abc/oidc?v=2",
+    }
+    found = {secret.name: secret for secret in read(environ=environ).wish.secrets}
+    assert list(found) == ["ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    home = ("pipelines.service.test:8443", "results.service.test:443")
+    assert {secret.home for secret in found.values()} == {home}
+    assert found["ACTIONS_RUNTIME_TOKEN"].value == runtime.encode()
+
+
+def test_one_value_under_two_names_of_the_runner_counts_once() -> None:
+    value = tokens.home_made().value
+    environ = dict.fromkeys(settings._RUNTIME_TOKENS, value)
+    assert [secret.name for secret in read(environ=environ).wish.secrets] == [
+        "ACTIONS_RUNTIME_TOKEN"
+    ]
+    declared = read(environ=environ, secrets=f"MINE@one.test={value}").wish.secrets
+    assert [(secret.name, secret.home) for secret in declared] == [("MINE", ("one.test",))]
+
+
+@pytest.mark.parametrize(("text", "planted"), [("true", True), ("false", False), ("", False)])
+def test_canaries_are_asked_for(text: str, planted: bool) -> None:
+    assert read(canaries=text).canaries is planted
+
+
+def test_canaries_are_true_or_false() -> None:
+    assert "`canaries: yes` is not known" in refused(canaries="yes")

@@ -190,11 +190,14 @@ def test_where_run_directories_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_agent_that_fails_says_so_and_returns_one(capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        raise RuntimeError("broken")
+        raise RuntimeError("at hand")
 
     _, status = os.waitpid(fork_agent(fail), 0)
     assert os.waitstatus_to_exitcode(status) == 1
-    assert "RuntimeError: broken" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "the agent ended: RuntimeError\n" in said
+    assert "in fail\n" in said
+    assert "at hand" not in said
 
 
 def test_an_agent_has_a_session_of_its_own(tmp_path: Path) -> None:
