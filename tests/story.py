@@ -20,6 +20,7 @@ from typing import Protocol as Interface
 from leakstop.engine.commands import Command, Cut, Kill
 from leakstop.engine.core import Engine
 from leakstop.errors import ExitCode
+from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.codec import event_from_json, event_to_json
 from leakstop.model.event import (
     Answer,
@@ -31,12 +32,17 @@ from leakstop.model.event import (
     Finished,
     Fork,
     Loss,
+    Opaque,
     ProcessSeen,
     Question,
+    SecretFound,
     SecretHit,
+    ShapeSeen,
     Started,
     StepSeen,
     StreamSeen,
+    TlsSeen,
+    Write,
 )
 from leakstop.model.finding import Finding
 from leakstop.model.flow import Stream, Transport
@@ -196,6 +202,51 @@ def shows(
     defaults: dict[str, Any] = {"ts_ns": 0, "stream": Stream.TLS, "name_port": port}
     where = {"pid": pid, "ip": ip, "port": port, "name": name}
     return StreamSeen(**{**defaults, **where, **_judged(verdict), **fields})
+
+
+def writes(
+    pid: int, ip: str, name: str = "", port: int = 443, verdict: Verdict = NAMED, **fields: Any
+) -> Write:
+    """A process sends something with a secret in it."""
+    defaults: dict[str, Any] = {
+        "ts_ns": 0,
+        "channel": Channel.TLS,
+        "transport": Transport.TCP,
+        "tie": Tie.NAME,
+        "library": Library.OPENSSL,
+        "size": 100,
+    }
+    where = {"pid": pid, "ip": ip, "port": port, "name": name}
+    return Write(**{**defaults, **where, **_judged(verdict), **fields})
+
+
+def looked_into(pid: int, name: str = "", library: Library = Library.OPENSSL) -> TlsSeen:
+    """The plaintext of a TLS connection is seen."""
+    return TlsSeen(0, pid, library, name)
+
+
+def opaque(pid: int, why: str = "a static Go program without symbols") -> Opaque:
+    """The TLS of a program cannot be looked into."""
+    return Opaque(0, pid, why)
+
+
+def found(name: str, **fields: Any) -> SecretFound:
+    """A secret turns up that nobody declared."""
+    defaults: dict[str, Any] = {
+        "ts_ns": 0,
+        "source": "environment of bash",
+        "format": "",
+        "digest": "9f3a61",
+        "size": 40,
+    }
+    return SecretFound(**{**defaults, "name": name, **fields})
+
+
+def sees_shape(pid: int, ip: str, format: str, name: str = "", **fields: Any) -> ShapeSeen:
+    """Something looks like a token."""
+    defaults: dict[str, Any] = {"channel": Channel.TLS, "port": 443, "at_home": False}
+    where = {"ts_ns": 0, "pid": pid, "ip": ip, "format": format, "name": name}
+    return ShapeSeen(**{**defaults, **where, **fields})
 
 
 def binds(pid: int, port: int, ip: str = "127.0.0.1") -> Bound:

@@ -73,6 +73,23 @@ def home_line(secret: str, context: Context) -> str:
     return f"secrets: {{{secret}: {value}}}"
 
 
+def after_leak(secret: str, context: Context) -> str:
+    """Say what to do about a secret that was on its way to a wrong place."""
+    view = context.secrets.get(secret)
+    if view is not None and view.canary:
+        return (
+            f"Do not re-run. {secret} is a canary that Leakstop planted: it opens nothing, and "
+            "only who collects credentials sends it. Revert the change that brought this step, and "
+            "rotate every secret that the job could read."
+        )
+    line = home_line(secret, context)
+    mine = f" If it was you, say that this is its home: `{line}`." if line else ""
+    return (
+        "Do not re-run. If you do not know this step, somebody else wrote it: "
+        f"revert the change that brought it; {rotate(secret, context)}.{mine}"
+    )
+
+
 def rotate(secret: str, context: Context) -> str:
     """Say how to make ``secret`` worthless, as the end of a sentence."""
     view = context.secrets.get(secret)
@@ -94,4 +111,4 @@ def _is_address(place: str) -> bool:
     return True
 
 
-__all__ = ["PING", "destination_rule", "home_line", "rotate"]
+__all__ = ["PING", "after_leak", "destination_rule", "home_line", "rotate"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from leakstop.detect.advice import PING, destination_rule
-from leakstop.detect.detector import ATTEMPTS, Attempt, Context, Detector, DetectorMeta, Sighting
+from leakstop.detect.detector import TRIES, Context, Detector, DetectorMeta, Sighting, Try
 from leakstop.detect.identity import shows
 from leakstop.model.event import Connect, Question, StreamSeen
 from leakstop.model.finding import Finding, Severity
@@ -25,18 +25,18 @@ META = DetectorMeta(
     id="denied-flow",
     title="A destination was denied",
     severity=Severity.HIGH,
-    needs=ATTEMPTS,
+    needs=TRIES,
     incident="Codecov, April 2021: an upload to a bare address that no build needs",
     since="0.1.0",
 )
 
 
-class DeniedFlow(Detector[Attempt]):
+class DeniedFlow(Detector[Try]):
     """Reports a denial once for each program, step and destination, and counts the tries."""
 
     meta = META
 
-    def on_event(self, event: Attempt, context: Context) -> Iterator[Sighting]:
+    def on_event(self, event: Try, context: Context) -> Iterator[Sighting]:
         """Look at one attempt."""
         if event.applied is not Action.DENY or event.carriage is Carriage.KILL:
             return  # a kill is reported by the detector of the secret
@@ -80,7 +80,7 @@ _DATA = "its first byte of data"
 """What a stream of this kind had not sent yet: one of HTTP may have had requests before."""
 
 
-def _done(event: Attempt, context: Context) -> str:
+def _done(event: Try, context: Context) -> str:
     if isinstance(event, Question):
         return "The name was not looked up, and nothing was sent."
     if isinstance(event, StreamSeen):
@@ -97,7 +97,7 @@ def _relayed(context: Context) -> str:
     return f" It may have been sent for {who}, which was connected to this program."
 
 
-def _advice(event: Attempt, context: Context) -> str:
+def _advice(event: Try, context: Context) -> str:
     if context.quiet:
         return "Nothing: the policy wants this denial and its silence."
     if context.service:

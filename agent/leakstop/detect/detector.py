@@ -14,19 +14,23 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, Union
 
-from leakstop.model.event import Connect, Event, Question, StreamSeen
+from leakstop.model.event import Connect, Event, Question, StreamSeen, Write
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.flow import Flow, Transport
 from leakstop.model.process import UNKNOWN, ProcessView
-from leakstop.model.report import SecretView
+from leakstop.model.report import Job, SecretView
 from leakstop.model.verdict import Mode, RuleRef
 from leakstop.policy.rules import Policy
 
-Attempt = Union[Connect, Question, StreamSeen]
+Try = Union[Connect, Question, StreamSeen]
 """An event that tries to reach something."""
-ATTEMPTS = (Connect, Question, StreamSeen)
+TRIES = (Connect, Question, StreamSeen)
+Attempt = Union[Try, Write]
+"""Those, and what is sent on a connection that was made before."""
+ATTEMPTS = (*TRIES, Write)
 
 _NOWHERE = Flow(Transport.OTHER)
+_NO_JOB = Job()
 
 Seen = TypeVar("Seen", bound=Event)
 
@@ -77,6 +81,9 @@ class Context:
     """That rule wants its denial unreported."""
     service: bool = False
     """The process belongs to the machine, not to the job."""
+    job: Job = _NO_JOB
+    watching: bool = False
+    """The sensor can only watch, so nothing was stopped."""
     tries: int = 1
     """0 for the other half of a pair of questions, A and AAAA, that are one try."""
 
@@ -117,4 +124,14 @@ class Once:
         return True
 
 
-__all__ = ["ATTEMPTS", "Attempt", "Context", "Detector", "DetectorMeta", "Once", "Sighting"]
+__all__ = [
+    "ATTEMPTS",
+    "TRIES",
+    "Attempt",
+    "Context",
+    "Detector",
+    "DetectorMeta",
+    "Once",
+    "Sighting",
+    "Try",
+]

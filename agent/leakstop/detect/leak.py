@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from leakstop.detect.detector import Attempt, Context, DetectorMeta
-from leakstop.model.event import SecretHit
+from leakstop.detect.advice import after_leak
+from leakstop.detect.detector import Attempt, Context, DetectorMeta, Sighting
+from leakstop.model.channel import Tie
+from leakstop.model.event import Question, SecretHit, Write
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.verdict import Action, Carriage, Leak
 from leakstop.policy.match import at_home
@@ -25,6 +28,7 @@ class Outcome:
 
     action_taken: str
     bytes_left: int | None
+    """``Finding.bytes_left``"""
 
 
 def each_once(event: Attempt) -> tuple[SecretHit, ...]:
@@ -49,16 +53,37 @@ def strays(event: Attempt, context: Context) -> tuple[SecretHit, ...]:
 
 def outcome(event: Attempt, secret: str, context: Context) -> Outcome:
     """Say what was done about ``secret``, in exact words."""
+    size = _size(secret, context)
+    all_of = f" of {size}" if size else ""
     if event.applied is Action.DENY:
         how = "Killed" if event.carriage is Carriage.KILL else "Refused"
-        return Outcome(f"{how} before its first byte: 0 bytes of {secret} left.", 0)
+        if isinstance(event, (Question, Write)) and event.begun:
+            most = max(size - 1, 0)
+            left = f"up to {most}{all_of} bytes" if most else "a part"
+            had = f"{how} in the middle: {left} of {secret} had left before."
+            return Outcome(had, most or None)
+        return Outcome(f"{how} before its first byte: 0{all_of} bytes of {secret} left.", 0)
     if event.carriage in UNPLACED:
-        why = ": nobody has said where it belongs"
-    elif context.policy.leak is Leak.KILL:
-        why = ": this sensor can only watch"
-    else:
-        why = f", as `leak: {context.policy.leak.value}` says"
-    return Outcome(f"Not stopped{why}. {secret} may have left.", None)
+        return Outcome(
+            f"Not stopped: nobody has said where it belongs. {secret} may have left.", None
+        )
+    if isinstance(event, Write) and event.tie is Tie.NONE:
+        done = "Not stopped: the program has no connection that is known, so another one sends it"
+        return Outcome(f"{done}, or nobody. {secret} may have left.", None)
+    left = f"Up to {size}{all_of} bytes of {secret} left." if size else f"{secret} may have left."
+    if context.policy.leak is not Leak.KILL:
+        return Outcome(f"Not stopped, as `leak: {context.policy.leak.value}` says. {left}", None)
+    if context.watching:
+        return Outcome(f"Not stopped: this sensor can only watch. {left}", None)
+    if isinstance(event, Write) and event.late:
+        return Outcome(f"Killed, but found only in a copy of what had been sent. {left}", None)
+    # The kernel refuses all that it knows of.
+    return Outcome(f"Killed, but not stopped: found too late. {left}", None)
+
+
+def _size(secret: str, context: Context) -> int:
+    view = context.secrets.get(secret)
+    return view.size if view is not None else 0
 
 
 def leak_finding(
@@ -72,10 +97,10 @@ def leak_finding(
 ) -> Finding:
     """Build the finding about one secret."""
     done = outcome(event, hit.secret, context)
-    return Finding(
+    finding = Finding(
         id=meta.id,
         severity=severity or meta.severity,
-        title=meta.title,
+        title=_title(meta, hit.secret, context),
         process=context.process,
         destination=context.destination,
         secret=hit.secret,
@@ -86,7 +111,41 @@ def leak_finding(
         ts_ns=event.ts_ns,
         bytes_left=done.bytes_left,
         failing=context.policy.leak is not Leak.WARN,
+        size=_size(hit.secret, context),
     )
+    if isinstance(event, Write):
+        return replace(finding, channel=event.channel, library=event.library, tie=event.tie)
+    return finding
 
 
-__all__ = ["LEAKS", "MASK", "UNPLACED", "Outcome", "each_once", "leak_finding", "outcome", "strays"]
+def _title(meta: DetectorMeta, secret: str, context: Context) -> str:
+    view = context.secrets.get(secret)
+    canary = view is not None and view.canary
+    return meta.title.replace("secret", "canary", 1) if canary else meta.title
+
+
+def sent_sightings(meta: DetectorMeta, event: Write, context: Context) -> Iterator[Sighting]:
+    """Report each stray secret in what a process sends, once for each program, step and place."""
+    lost = event.tie is Tie.NONE
+    if event.carriage not in LEAKS and not lost:
+        return
+    for hit in strays(event, context):
+        advice = after_leak(hit.secret, context)
+        finding = leak_finding(meta, event, context, hit, what_to_do=advice)
+        if lost:  # so nobody can say that it went to a wrong place; later it may only be forgotten
+            severity = Severity.INFO if event.late else Severity.MEDIUM
+            finding = replace(finding, severity=severity, failing=False)
+        yield Sighting((hit.secret, context.place, context.process.exe, event.applied), finding)
+
+
+__all__ = [
+    "LEAKS",
+    "MASK",
+    "UNPLACED",
+    "Outcome",
+    "each_once",
+    "leak_finding",
+    "outcome",
+    "sent_sightings",
+    "strays",
+]

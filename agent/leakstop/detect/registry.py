@@ -8,16 +8,24 @@ from typing import Any
 from leakstop.detect.coverage_lost import CoverageLost
 from leakstop.detect.denied_flow import DeniedFlow
 from leakstop.detect.detector import Detector
+from leakstop.detect.long_lived_publish_token import LongLivedPublishToken
 from leakstop.detect.refused_answer import RefusedAnswer
 from leakstop.detect.secret_in_argv import SecretInArgv
 from leakstop.detect.secret_in_dns import SecretInDns
+from leakstop.detect.secret_in_payload import SecretInPayload
+from leakstop.detect.secret_in_tls import SecretInTls
+from leakstop.detect.secret_shaped import SecretShaped
 from leakstop.detect.secret_unplaced import SecretUnplaced
 
 DETECTORS: tuple[type[Detector[Any]], ...] = (
     SecretInArgv,
+    SecretInTls,
+    SecretInPayload,
     SecretInDns,
     SecretUnplaced,
+    SecretShaped,
     DeniedFlow,
     RefusedAnswer,
     CoverageLost,
+    LongLivedPublishToken,
 )

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from leakstop.detect.advice import home_line, rotate
+from leakstop.detect.advice import after_leak
 from leakstop.detect.detector import (
-    ATTEMPTS,
-    Attempt,
+    TRIES,
     Context,
     Detector,
     DetectorMeta,
     Once,
     Sighting,
+    Try,
 )
 from leakstop.detect.leak import LEAKS, leak_finding, strays
 from leakstop.model.event import Question
@@ -29,13 +29,13 @@ META = DetectorMeta(
     id="secret-in-argv",
     title="A secret on a command line was on its way out",
     severity=Severity.CRITICAL,
-    needs=ATTEMPTS,
+    needs=TRIES,
     incident="GhostAction, September 2025 and 2026; Codecov, April 2021",
     since="0.1.0",
 )
 
 
-class SecretInArgv(Detector[Attempt]):
+class SecretInArgv(Detector[Try]):
     """Reports a leak by command line once for each program, step, secret and place."""
 
     meta = META
@@ -43,7 +43,7 @@ class SecretInArgv(Detector[Attempt]):
     def __init__(self) -> None:
         self._once = Once()
 
-    def on_event(self, event: Attempt, context: Context) -> Iterator[Sighting]:
+    def on_event(self, event: Try, context: Context) -> Iterator[Sighting]:
         """Look at one attempt."""
         if event.carriage not in LEAKS or (isinstance(event, Question) and event.in_name):
             return
@@ -53,17 +53,7 @@ class SecretInArgv(Detector[Attempt]):
             place = "" if event.carriage is Carriage.KILL else context.place
             if not self._once.first((event.pid, context.start_ns, hit.secret, place)):
                 continue
-            finding = leak_finding(
-                META, event, context, hit, what_to_do=_advice(hit.secret, context)
-            )
+            advice = after_leak(hit.secret, context)
+            finding = leak_finding(META, event, context, hit, what_to_do=advice)
             cause = (hit.secret, context.place, context.process.exe, event.applied)
             yield Sighting(cause, finding)
-
-
-def _advice(secret: str, context: Context) -> str:
-    line = home_line(secret, context)
-    mine = f" If it was you, say that this is its home: `{line}`." if line else ""
-    return (
-        "Do not re-run. If you do not know this step, somebody else wrote it: "
-        f"revert the change that brought it; {rotate(secret, context)}.{mine}"
-    )

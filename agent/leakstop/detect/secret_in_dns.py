@@ -3,7 +3,7 @@
 
 Why: whoever runs the name server of a domain reads every name below it, so a lookup is a
 message, and one that passes where connections do not.
-Sees: known secrets in the name of a DNS question, also in base64.
+Sees: known secrets in the name of a DNS question, also encoded.
 Quiet when: never; no secret belongs in a name.
 """
 

@@ -2,9 +2,10 @@
 """A program carries a secret of which nobody has said where it belongs.
 
 Why: a leak can only be told from ordinary use by the secret's home, and this one has none.
-Sees: programs with such a secret on their command line that reach an ordinary host.
+Sees: programs that have such a secret on their command line and reach an ordinary host, or that
+send it to one.
 Quiet when: the policy names the secret's home, or its format does. Places where no secret
-belongs are a leak without any home, and reported as ``secret-in-argv``.
+belongs are a leak without any home, and reported as ``secret-in-argv`` or by how it was sent.
 """
 
 from __future__ import annotations

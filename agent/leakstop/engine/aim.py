@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from leakstop.detect.detector import Attempt
 from leakstop.engine.names import Names
-from leakstop.model.event import Connect, Question, StreamSeen
+from leakstop.model.channel import Channel
+from leakstop.model.event import Connect, Question, StreamSeen, Write
 from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.report import at_port
 from leakstop.model.verdict import Reason
 
 _OWN = frozenset({"connect", "send"})
 """``Connect.via`` of what a program does itself and now."""
+_SPOKEN = {Channel.TLS: Stream.TLS, Channel.TCP: Stream.HTTP}
+"""What a connection speaks that has shown a name."""
+_NO_CONNECTION = "no connection that is known"
 _FAMILIES = {"packet": "a packet socket", "vsock": "a vsock socket", "xdp": "an XDP socket"}
 
 
@@ -49,6 +53,8 @@ def aim_of(event: Attempt, names: Names) -> Aim:
     if isinstance(event, Connect):
         flow = Flow(event.transport, event.port, event.ip, names.of(event.ip))
         return Aim(flow, led, event.ip, origin="" if event.via in _OWN else event.via)
+    if isinstance(event, Write):
+        return _write(event, led, names)
     return _stream(event, led, names)
 
 
@@ -60,6 +66,16 @@ def _made(event: Connect) -> tuple[str, str]:
         return "family", _FAMILIES.get(event.family, f"a socket of {event.family}")
     other = event.transport is Transport.OTHER
     return "socket", "a socket for another protocol" if other else "a raw socket"
+
+
+def _write(event: Write, led: str, names: Names) -> Aim:
+    host = event.name or led
+    if not event.ip:
+        return Aim(Flow(event.transport), host, what="" if host else _NO_CONNECTION)
+    # As its stream has shown itself: the kernel judges a write by the connection's place.
+    stream = _SPOKEN.get(event.channel, Stream.UNSEEN) if event.name else Stream.UNSEEN
+    flow = Flow(event.transport, event.port, event.ip, names.of(event.ip), stream, event.name)
+    return Aim(flow, host, event.ip)
 
 
 def _stream(event: StreamSeen, led: str, names: Names) -> Aim:

@@ -9,7 +9,10 @@ from typing import Union
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End a process that carries a secret to a wrong place; the kernel has refused it already."""
+    """End a process that carries a secret to a wrong place.
+
+    The kernel has refused it already, unless it was found too late.
+    """
 
     pid: int
     start_ns: int
@@ -20,7 +23,10 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """End a connection of which the kernel lets nothing pass any more, so that nobody waits."""
+    """End a connection, so that nothing more follows and nobody waits.
+
+    The kernel lets nothing of it pass any more, or a secret was found on it too late.
+    """
 
     cookie: int
     """The socket's; the kernel gives none twice."""

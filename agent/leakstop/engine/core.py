@@ -8,6 +8,7 @@ whether they come from the kernel, from the journal of an agent that died, or fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from leakstop import __version__
 from leakstop.detect.coverage_lost import agent_died as died_finding
@@ -19,6 +20,8 @@ from leakstop.engine.commands import Command, Cut, Kill
 from leakstop.engine.coverage import CoverageLog
 from leakstop.engine.findings import Findings, worst_first
 from leakstop.engine.flows import Flows
+from leakstop.engine.inspection import Inspection, cover_of
+from leakstop.engine.inventory import Inventory
 from leakstop.engine.judge import Judge, Opinion, comparable
 from leakstop.engine.lineage import Lineage, Step
 from leakstop.engine.names import Names
@@ -34,14 +37,19 @@ from leakstop.model.event import (
     Exec,
     Exit,
     Fork,
+    Opaque,
     ProcessSeen,
     Question,
+    SecretFound,
+    ShapeSeen,
     Started,
     StepSeen,
     StreamSeen,
+    TlsSeen,
+    Write,
 )
 from leakstop.model.flow import Flow, Stream, Transport
-from leakstop.model.report import FlowRecord, Job, PolicyView, Report, SecretView
+from leakstop.model.report import FlowRecord, Job, PolicyView, Report, SecretView, at_port
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 from leakstop.policy.canonical import to_document
 from leakstop.policy.rules import IPNetwork, Policy
@@ -65,8 +73,7 @@ class Engine:
         local: Sequence[IPNetwork] = (),
     ) -> None:
         self._policy = policy
-        self._secrets = tuple(secrets)
-        self._by_name = {secret.name: secret for secret in secrets}
+        self._inventory = Inventory(secrets)
         self._job = job
         self._version = version
         self._coverage = CoverageLog()
@@ -76,6 +83,7 @@ class Engine:
         self._judge = Judge(policy, local)
         self._flows = Flows()
         self._streams = Streams(self._flows)
+        self._inspection = Inspection(self._flows)
         self._findings = Findings(detector() for detector in DETECTORS)
         self._ours = True
         self._contradicted = False
@@ -93,8 +101,7 @@ class Engine:
             return self._attempt(event)
         self._follow(event)
         if self._findings.wanted(type(event)):
-            context = Context(self._policy, self.mode, self._by_name)
-            self._findings.show(event, context, _NO_STEP)
+            self._show(event)
         return []
 
     def report(self, *, final: bool = True, agent_died: bool | None = None) -> Report:
@@ -127,7 +134,7 @@ class Engine:
             coverage=coverage.summary(agent_died=died, more=self._omissions()),
             findings=findings,
             flows=self._flows.listed(),
-            secrets=self._secrets,
+            secrets=self._inventory.listed(),
             job=self._job,
             started_s=started_s,
             finished_s=started_s + max(0, coverage.last_ns - offset_ns) / 1e9,
@@ -137,12 +144,13 @@ class Engine:
 
     def _follow(self, event: Event) -> None:
         """Keep the tables of processes and names up to date."""
-        if isinstance(event, Fork):
-            self._lineage.forked(event)
+        if isinstance(event, (Fork, Exec)):
+            if isinstance(event, Fork):
+                self._lineage.forked(event)
+            else:
+                self._lineage.became(event)
             self._names.forget(event.pid)
-        elif isinstance(event, Exec):
-            self._lineage.became(event)
-            self._names.forget(event.pid)
+            self._inspection.forget(event.pid)
         elif isinstance(event, Exit):
             self._lineage.ended(event)
         elif isinstance(event, Answer):
@@ -153,6 +161,12 @@ class Engine:
             self._lineage.step_began(event)
         elif isinstance(event, Bound):
             self._relays.bound(event)
+        elif isinstance(event, TlsSeen):
+            self._inspection.seen(event)
+        elif isinstance(event, Opaque):
+            self._inspection.opaque(event)
+        elif isinstance(event, SecretFound):
+            self._inventory.found(event, self._lineage.step_of(event.pid))
         elif isinstance(event, Started):
             self._begin(event)
 
@@ -165,9 +179,22 @@ class Engine:
                 f"(`{event.policy_digest}`): the rules of that time are named by this one."
             )
 
+    def _show(self, event: Event) -> None:
+        """Show detectors an event that is no attempt."""
+        context = Context(self._policy, self.mode, self._inventory.by_name, job=self._job)
+        step = _NO_STEP
+        if isinstance(event, (SecretFound, ShapeSeen)) and event.pid:
+            step = self._lineage.step_of(event.pid)
+            context = replace(context, process=self._lineage.view(event.pid))
+        if isinstance(event, ShapeSeen):
+            place = event.name or self._names.host_for(event.ip, event.pid) or event.ip
+            where = at_port(place, event.port)
+            context = replace(context, place=place, destination=where)
+        self._findings.show(event, context, step)
+
     def _attempt(self, event: Attempt) -> list[Command]:
         """Explain, count and show an attempt to reach something; stop a leak under way."""
-        new = self._names.asked(event) if isinstance(event, Question) else True
+        new = _is_new(event, self._names)
         aim = aim_of(event, self._names)
         opinion = self._judge.explain(aim.flow)
         agreed = opinion.policy is event.policy
@@ -192,6 +219,7 @@ class Engine:
             quiet=agreed and opinion.quiet,
             service=_is_unnamed(event) and self._lineage.is_service(event.pid),
             secrets=_noted(event),
+            stopped=_stopped(event),
             sink=opinion.sink,
             origin=aim.origin,
             what=aim.what,
@@ -202,24 +230,44 @@ class Engine:
         )
         step = self._lineage.step_of(event.pid)
         self._findings.show(event, self._context(event, record, aim.flow), step)
-        self._count(event, record, step)
+        self._count(event, record, step, opinion)
         return self._commands(event, record.destination)
 
-    def _count(self, event: Attempt, record: FlowRecord, step: Step) -> None:
-        if isinstance(event, StreamSeen):
-            self._streams.showed(event, record, step)
+    def _count(self, event: Attempt, record: FlowRecord, step: Step, opinion: Opinion) -> None:
+        asks_tls = record.rule is not None and opinion.asks_tls
+        if isinstance(event, Write):
+            self._ride(event, record, step)
+        elif isinstance(event, StreamSeen):
+            key, before = self._streams.showed(event, record, step)
+            if before is not None:
+                self._inspection.turned(event.pid, before)
+            cover = cover_of(record, event.stream, asks_tls=asks_tls)
+            self._inspection.opened(event.pid, record, key, cover)
         elif isinstance(event, Connect):
             self._relays.connected(event)
-            self._streams.connected(event, record, step)
+            key = self._streams.connected(event, record, step)
+            cover = cover_of(record, Stream.UNSEEN, asks_tls=asks_tls)
+            self._inspection.opened(event.pid, record, key, cover)
         # What a rule allows is only asked for on the way to a connection, which says it all.
         elif Action.DENY in (event.policy, event.applied):
             self._flows.add(record, step)
+
+    def _ride(self, event: Write, record: FlowRecord, step: Step) -> None:
+        """Count what was written on the connection that it was written to: it is no other try."""
+        if not event.ip:
+            return
+        reason = Reason.ALLOW_RULE if event.policy is Action.ALLOW else Reason.NOT_NAMED
+        like = replace(record, applied=Action.ALLOW, reason=reason)
+        for key in (self._streams.under(event), self._flows.key(like, step)):
+            if key is not None and self._flows.rode(key, record):
+                return
+        self._flows.add(record, step)
 
     def _context(self, event: Attempt, record: FlowRecord, flow: Flow) -> Context:
         return Context(
             policy=self._policy,
             mode=self.mode,
-            secrets=self._by_name,
+            secrets=self._inventory.by_name,
             process=record.process,
             start_ns=self._lineage.start_of(event.pid),
             flow=flow,
@@ -230,22 +278,29 @@ class Engine:
             rule=record.rule,
             quiet=record.quiet,
             service=record.service,
+            job=self._job,
+            watching=self._watching,
             tries=record.count,
         )
 
+    @property
+    def _watching(self) -> bool:
+        """The portable sensor only watches."""
+        started = self._coverage.started
+        return started is not None and started.sensor == "portable"
+
     def _commands(self, event: Attempt, destination: str) -> list[Command]:
         """What to do at once. The portable sensor only watches, so nothing there."""
-        started = self._coverage.started
-        watching = started is not None and started.sensor == "portable"
-        if watching:
+        if self._watching:
             return []
         commands: list[Command] = []
         # 0 is a process that nobody knows, and 1 is never the one that leaks.
         if event.carriage is Carriage.KILL and not event.killed and event.pid > 1:
-            secrets = ", ".join(dict.fromkeys(hit.secret for hit in event.hits))
+            secrets = ", ".join(_carried(event))
             why = f"on the way to {destination} with {secrets or 'a secret'}"
             commands.append(Kill(event.pid, self._lineage.start_of(event.pid), why))
-        if event.cookie and event.applied is Action.DENY:
+        late = isinstance(event, Write) and event.late and event.carriage is Carriage.KILL
+        if event.cookie and (late or event.applied is Action.DENY):
             commands.append(Cut(event.cookie, event.pid))
         return commands
 
@@ -253,6 +308,8 @@ class Engine:
         """Say that kernel and reference disagree, unless what they know may differ."""
         if self._contradicted or aim.tunnelled or not comparable(event.reason):
             return
+        if isinstance(event, Write):
+            return  # judged as its connection was, which has been compared, or as the worst of many
         if not (self._ours and self._coverage.whole):
             return
         flow = aim.flow
@@ -277,6 +334,11 @@ class Engine:
             notes.append(
                 f"The list of flows is full: {self._flows.unlisted} further tries are not in it."
             )
+        if self._inventory.unlisted:
+            notes.append(
+                f"The list of secrets is full: {self._inventory.unlisted} that were found are "
+                "not in it."
+            )
         if self._findings.unlisted:
             notes.append(
                 f"The list of findings is full: {self._findings.unlisted} more are not in it."
@@ -293,10 +355,25 @@ def _is_unnamed(event: Attempt) -> bool:
     return event.reason in _UNNAMED or (isinstance(event, Connect) and event.via == "socket")
 
 
+def _is_new(event: Attempt, names: Names) -> bool:
+    """Whether ``event`` is a try of its own."""
+    if isinstance(event, Question):
+        return names.asked(event)
+    return not isinstance(event, Write)
+
+
 def _noted(event: Attempt) -> tuple[str, ...]:
     """The secrets that went along and were not stopped."""
-    if event.applied is Action.DENY:
-        return ()
+    return _carried(event) if event.applied is Action.ALLOW else ()
+
+
+def _stopped(event: Attempt) -> tuple[str, ...]:
+    """The secrets that were stopped on a connection that exists."""
+    sent = isinstance(event, Write) and event.applied is Action.DENY
+    return _carried(event) if sent else ()
+
+
+def _carried(event: Attempt) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hit.secret for hit in event.hits))
 
 

@@ -24,6 +24,14 @@ _REFUSED = {
         "name",
         "below a wildcard was refused, because the table of such names was full.",
     ),
+    "secrets": (
+        "secret",
+        "was found and could not be watched, because the table was full; declared ones are.",
+    ),
+    "plaintexts": (
+        "piece",
+        "of what was sent was only scanned in the kernel: no room to look behind encodings.",
+    ),
     "marks": ("process", "could not be marked as carrying a secret, and was killed instead."),
 }
 
@@ -33,6 +41,10 @@ _MISSED = {
     "uplinks": (
         "network interface",
         "could not be watched: what left there without a socket was not judged.",
+    ),
+    "writes": (
+        "write",
+        "could not be read on the way into TLS; a secret there would not have been recognised.",
     ),
 }
 

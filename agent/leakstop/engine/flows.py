@@ -26,6 +26,11 @@ class _Row:
     count: int
     first_ns: int
     secrets: tuple[str, ...]
+    stopped: tuple[str, ...] = ()
+    encrypted: int = 0
+    inspected: int = 0
+    libraries: tuple[str, ...] = ()
+    why: str = ""
 
     def add(self, more: FlowRecord) -> None:
         """Count one more, in place: a busy job has thousands a second."""
@@ -33,8 +38,7 @@ class _Row:
         # Events of several processors may arrive a little out of order.
         if more.first_ns < self.first_ns:
             self.first_ns = more.first_ns
-        if more.secrets and more.secrets != self.secrets:
-            self.secrets = tuple(dict.fromkeys((*self.secrets, *more.secrets)))
+        self.secrets = _both(self.secrets, more.secrets)
 
     def named(self) -> FlowRecord:
         """The record, with the name that its step has by now."""
@@ -44,6 +48,11 @@ class _Row:
             count=self.count,
             first_ns=self.first_ns,
             secrets=self.secrets,
+            stopped=self.stopped,
+            encrypted=self.encrypted,
+            inspected=self.inspected,
+            library=", ".join(self.libraries),
+            uninspected=self.why if self.encrypted > self.inspected else "",
         )
 
 
@@ -72,7 +81,8 @@ class Flows:
         elif len(self._rows) < self._limit:
             count = max(1, record.count)
             kept = replace(record, process=brief(record.process))
-            self._rows[key] = _Row(kept, step, count, record.first_ns, record.secrets)
+            row = _Row(kept, step, count, record.first_ns, record.secrets, record.stopped)
+            self._rows[key] = row
         else:
             self._unlisted += record.count
         return key
@@ -86,6 +96,47 @@ class Flows:
             row.count -= 1
         else:
             del self._rows[key]
+
+    def rode(self, key: Key, record: FlowRecord) -> bool:
+        """Note what was sent on a connection that is counted under ``key``; ``False`` if none is.
+
+        ``record`` is that of the write: it is no further try.
+        """
+        row = self._rows.get(key)
+        if row is None:
+            return False
+        if record.applied is Action.DENY:
+            self._denied.add(record.reason)
+        row.secrets = _both(row.secrets, record.secrets)
+        row.stopped = _both(row.stopped, record.stopped)
+        return True
+
+    def sealed(self, key: Key, why: str) -> None:
+        """Note that one of the connections is encrypted, not looked into so far, and why."""
+        row = self._rows.get(key)
+        if row is not None:
+            row.encrypted += 1
+            row.why = why or row.why
+
+    def unsealed(self, key: Key, *, looked_into: bool) -> None:
+        """Note that one of the encrypted connections turned out to be another one."""
+        row = self._rows.get(key)
+        if row is not None and row.encrypted:
+            row.encrypted -= 1
+            row.inspected -= looked_into and row.inspected > 0
+
+    def looked_into(self, key: Key, library: str) -> None:
+        """Note that one of the encrypted connections was looked into after all."""
+        row = self._rows.get(key)
+        if row is not None and row.inspected < row.encrypted:
+            row.inspected += 1
+            row.libraries = _both(row.libraries, (library,))
+
+    def blame(self, key: Key, why: str) -> None:
+        """Note why connections are not looked into."""
+        row = self._rows.get(key)
+        if row is not None:
+            row.why = why
 
     @property
     def denied(self) -> frozenset[Reason]:
@@ -147,12 +198,29 @@ def _cause(record: FlowRecord) -> Key:
 
 
 def _join(first: FlowRecord, more: FlowRecord) -> FlowRecord:
-    secrets = first.secrets
-    if more.secrets and more.secrets != secrets:
-        secrets = tuple(dict.fromkeys((*secrets, *more.secrets)))
-    # Events of several processors may arrive a little out of order.
-    first_ns = min(first.first_ns, more.first_ns)
-    return replace(first, count=first.count + more.count, first_ns=first_ns, secrets=secrets)
+    return replace(
+        first,
+        count=first.count + more.count,
+        # Events of several processors may arrive a little out of order.
+        first_ns=min(first.first_ns, more.first_ns),
+        secrets=_both(first.secrets, more.secrets),
+        stopped=_both(first.stopped, more.stopped),
+        encrypted=first.encrypted + more.encrypted,
+        inspected=first.inspected + more.inspected,
+        library=", ".join(_both(_parts(first.library), _parts(more.library))),
+        uninspected=first.uninspected or more.uninspected,
+    )
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(text.split(", ")) if text else ()
+
+
+def _both(first: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of both, each once."""
+    if not more or more == first:
+        return first
+    return tuple(dict.fromkeys((*first, *more)))
 
 
 __all__ = ["Flows"]

@@ -18,7 +18,7 @@ from ipaddress import ip_network
 from leakstop.model.flow import Flow
 from leakstop.model.verdict import Action, Reason, RuleRef
 from leakstop.policy.match import IPAddress, decide, is_sink, plain_network, to_address
-from leakstop.policy.rules import IPNetwork, NamePlace, Policy, Rule
+from leakstop.policy.rules import IPNetwork, NamePlace, Policy, Protocol, Rule
 
 _CACHE = 8192
 _BY_RULES = frozenset(
@@ -35,6 +35,8 @@ class Opinion:
     rule: RuleRef | None
     quiet: bool
     sink: bool
+    asks_tls: bool
+    """The rule lets nothing pass but TLS."""
 
 
 class Judge:
@@ -60,7 +62,9 @@ class Judge:
         rules, sinks = self._rules.about(flow), self._sinks.about(flow)
         policy = replace(self._policy, rules=rules, sinks=sinks)
         verdict = decide(policy, flow, local=self._local)
-        return Opinion(verdict.policy, verdict.rule, verdict.quiet, is_sink(policy, flow))
+        asks_tls = any(rule.ref == verdict.rule and rule.protocol is Protocol.TLS for rule in rules)
+        sink = is_sink(policy, flow)
+        return Opinion(verdict.policy, verdict.rule, verdict.quiet, sink, asks_tls)
 
 
 class _Index:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 from leakstop.engine.flows import Flows, Key
 from leakstop.engine.lineage import Step
-from leakstop.model.event import Connect, StreamSeen
+from leakstop.model.event import Connect, StreamSeen, Write
 from leakstop.model.flow import Transport
 from leakstop.model.report import FlowRecord
 from leakstop.model.verdict import Action, Reason
@@ -36,23 +36,28 @@ class Streams:
         self._silent_count = 0
         self._shown: OrderedDict[int, Key] = OrderedDict()
 
-    def connected(self, event: Connect, record: FlowRecord, step: Step) -> None:
+    def connected(self, event: Connect, record: FlowRecord, step: Step) -> Key:
         """Count a connect or a send; a TCP connection may show itself later."""
         key = self._flows.add(record, step)
         mute = event.reason in (Reason.LOCAL, Reason.RESOLVER) or record.applied is Action.DENY
         if event.transport is not Transport.TCP or mute:
-            return
+            return key
         end = (event.pid, event.ip, event.port)
         self._silent.setdefault(end, []).append(key)
         self._silent.move_to_end(end)
         self._silent_count += 1
         if self._silent_count > self._limit:
             self._take(next(iter(self._silent)))
+        return key
 
-    def showed(self, event: StreamSeen, record: FlowRecord, step: Step) -> None:
-        """Count what a connection shows: not again, if it is what it has shown before."""
+    def showed(self, event: StreamSeen, record: FlowRecord, step: Step) -> tuple[Key, Key | None]:
+        """Count what a connection shows: not again, if it is what it has shown before.
+
+        Returns what it is counted under, and what it was before if nothing was known of it then.
+        """
         key = self._flows.key(record, step)
         before = self._shown.get(event.cookie) if event.cookie else None
+        connect = None
         if before is None:
             connect = self._take((event.pid, event.ip, event.port))
             if connect is not None:
@@ -64,6 +69,12 @@ class Streams:
             self._shown.move_to_end(event.cookie)
             if len(self._shown) > self._limit:
                 self._shown.popitem(last=False)
+        return key, connect
+
+    def under(self, event: Write) -> Key | None:
+        """What the connection that is written to is counted under, if that is remembered."""
+        silent = self._silent.get((event.pid, event.ip, event.port), ())
+        return self._shown.get(event.cookie) or next(iter(silent), None)
 
     def _take(self, end: _End) -> Key | None:
         """Take out the oldest connection between these two."""

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from leakstop.detect.detector import Context
-from leakstop.detect.leak import outcome, strays
-from leakstop.model.event import Connect
+from leakstop.detect.leak import leak_finding, outcome, strays
+from leakstop.detect.secret_in_argv import META
+from leakstop.model.event import Connect, SecretHit
 from leakstop.model.flow import Flow, Transport
+from leakstop.model.report import CANARY, SecretView
 from leakstop.model.verdict import Carriage, Leak, Mode
 from leakstop.policy.rules import Policy
 from story import LEAKING, NAMED, PASSED, REFUSED, allow, carrying, connects, home
@@ -16,6 +20,10 @@ from story import LEAKING, NAMED, PASSED, REFUSED, allow, carrying, connects, ho
 FLOW = Flow(Transport.TCP, 443, "198.51.100.1", ("registry.test",))
 HOMES = {"NPM_TOKEN": home(allow("registry.test")), "KEY": home()}
 LOST = "NPM_TOKEN may have left."
+
+
+VIEW = SecretView("ONE", ("nowhere",), "", "")
+HIT = SecretHit("ONE", "raw")
 
 
 def context(leak: Leak = Leak.KILL) -> Context:
@@ -71,9 +79,9 @@ def test_secrets_that_are_at_home_are_not_blamed(
             None,
         ),
         (
-            connects(9, "198.51.100.1", 443, PASSED, carriage=Carriage.FAIL),
+            connects(9, "198.51.100.1", 443, PASSED, carriage=Carriage.KILL),
             Leak.KILL,
-            f"Not stopped: this sensor can only watch. {LOST}",
+            f"Killed, but not stopped: found too late. {LOST}",
             None,
         ),
         (
@@ -87,3 +95,17 @@ def test_secrets_that_are_at_home_are_not_blamed(
 def test_outcome(event: Connect, leak: Leak, action: str, bytes_left: int | None) -> None:
     done = outcome(event, "NPM_TOKEN", context(leak))
     assert (done.action_taken, done.bytes_left) == (action, bytes_left)
+
+
+def test_a_sensor_that_only_watches_kills_nobody() -> None:
+    event = connects(9, "198.51.100.1", 443, PASSED, carriage=Carriage.KILL)
+    done = outcome(event, "NPM_TOKEN", replace(context(), watching=True))
+    assert done.action_taken == f"Not stopped: this sensor can only watch. {LOST}"
+
+
+def test_a_canary_is_called_one() -> None:
+    planted = replace(VIEW, source=CANARY)
+    for view, noun in ((VIEW, "A secret"), (planted, "A canary")):
+        known = replace(context(), secrets={view.name: view})
+        finding = leak_finding(META, leaking(view.name), known, HIT, what_to_do="")
+        assert finding.title == f"{noun} on a command line was on its way out"

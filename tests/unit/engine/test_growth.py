@@ -12,19 +12,24 @@ from collections.abc import Iterator
 
 from leakstop.engine.core import Engine
 from leakstop.model.event import Event
-from leakstop.model.verdict import Mode
+from leakstop.model.verdict import Carriage, Mode
 from story import (
     REFUSED,
     allow,
     answers,
     asks,
+    carrying,
     connects,
     execs,
     exits,
     fork,
+    found,
     guarded,
+    looked_into,
+    opaque,
     shows,
     started,
+    writes,
 )
 
 FULL, MORE = 4500, 1000
@@ -45,6 +50,11 @@ def visits(first: int, count: int) -> Iterator[Event]:
         yield connects(pid, f"203.0.113.{number % 100}", verdict=REFUSED)
         yield connects(pid, IP, 8443)
         yield shows(pid, IP, "other.test", 8443, REFUSED, cookie=1 + number)
+        yield connects(pid, IP)
+        yield looked_into(pid, f"h{number % 100:02}.example.test" if number % 3 else "else.test")
+        yield opaque(pid, f"a reason, {number % 7}")
+        yield writes(pid, IP, hits=carrying("TOKEN"), carriage=Carriage.FAIL, cookie=number)
+        yield found("TOKEN", pid=pid)
         yield exits(pid)
 
 
