@@ -19,7 +19,7 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "tests" / "golden" / "summary" / "stopped.md"
+SOURCE = ROOT / "tests" / "golden" / "summary" / "stopped-tls.md"
 TARGET = ROOT / "docs" / "summary.svg"
 
 WIDTH = 880
@@ -184,8 +184,7 @@ def table(canvas: Canvas, rows: Sequence[Sequence[str]]) -> None:
         for column in range(len(rows[0]))
     ]
     room = WIDTH - 2 * MARGIN
-    if math.fsum(needs) > room:
-        needs[needs.index(max(needs))] -= math.fsum(needs) - room
+    needs = _fitted(needs, room)
     for number, row in enumerate(cells):
         if not any(row):
             continue  # a head without words
@@ -200,6 +199,15 @@ def table(canvas: Canvas, rows: Sequence[Sequence[str]]) -> None:
             x += width
         canvas.y += height
     canvas.y += 14
+
+
+def _fitted(needs: Sequence[float], room: float) -> list[float]:
+    """Give each column what it needs, or an equal share of what the narrower ones leave."""
+    widths = dict.fromkeys(range(len(needs)), 0.0)
+    for done, column in enumerate(sorted(widths, key=lambda column: needs[column])):
+        widths[column] = min(needs[column], room / (len(needs) - done))
+        room -= widths[column]
+    return [widths[column] for column in range(len(needs))]
 
 
 def folded(canvas: Canvas, title: str) -> None:

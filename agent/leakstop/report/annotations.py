@@ -22,7 +22,7 @@ from leakstop.model.report import FlowRecord, Report
 from leakstop.report import escape
 from leakstop.report.context import Context, carried_how
 from leakstop.report.facts import UNPLACED_FINDING, by_host, count_hosts, plural
-from leakstop.report.headline import PLAIN
+from leakstop.report.headline import PLAIN, amount_left
 from leakstop.report.reading import Likely, Reading, read
 from leakstop.report.strange import (
     NAMED_BUT,
@@ -85,15 +85,19 @@ def _leak(context: Context, leak: Finding) -> Annotation:
     belongs = f"{leak.secret} belongs {f'only to {homes}' if homes else 'nowhere'}. "
     if not secret.home:
         belongs = f"Nobody has said where {leak.secret} belongs. "
-    rotate = "it expires with this job" if secret.short_lived else f"rotate {leak.secret}"
+    rotate = "let this job end" if secret.short_lived else f"rotate {leak.secret}"
+    if secret.canary:
+        belongs = f"{leak.secret} is a canary: only who collects credentials sends it. "
+        rotate = "rotate what this job could read"
     then = f"revert the change that brought it, and {rotate}; the job summary has the pages"
+    amount = amount_left([leak])
     if leak.bytes_left == 0:
         return Annotation(
             "error",
             "a secret was stopped on its way out",
             (
                 f"{leak.secret} was about to leave for {leak.destination}.",
-                f"{who} had it {how}. It was stopped before the first byte: 0 bytes left.",
+                f"{who} had it {how}. It was stopped before the first byte: {amount} left.",
                 f"{belongs}Do not re-run. If you do not know this step, {then}.",
             ),
         )
@@ -101,7 +105,7 @@ def _leak(context: Context, leak: Finding) -> Annotation:
         "error" if leak.failing else "warning",
         "a secret left",
         (
-            f"{leak.secret} was let go to {leak.destination}: {rotate} now.",
+            f"{amount.capitalize()} of {leak.secret} left for {leak.destination}: {rotate} now.",
             f"{who} had it {how}. {leak.action_taken}",
             f"{belongs}Do not re-run. The job summary has the pages and the order.",
         ),

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.finding import Finding
 from leakstop.model.process import ProcessView
-from leakstop.model.report import Report, SecretView
+from leakstop.model.report import FlowRecord, Report, SecretView
 from leakstop.report import escape
 from leakstop.report.facts import Facts, facts_of
 from leakstop.report.proposal import Proposal, propose
@@ -105,11 +107,58 @@ def starter(process: ProcessView) -> str:
     return "" if parent in _SHELLS else parent
 
 
-_ENCODINGS = {"raw": "as plain text", "base64": "as base64", "base64url": "as URL-safe base64"}
+_ENCODINGS = {
+    "raw": "as plain text",
+    "base64": "as base64",
+    "base64url": "as URL-safe base64",
+    "base64-twice": "as base64 of base64",
+    "base32": "as base32",
+    "hex": "in hexadecimal",
+    "percent": "percent-encoded",
+    "json": "escaped for JSON",
+    "shell": "escaped for a shell",
+    "reversed": "written backwards",
+    "hpack-huffman": "in the Huffman code of HTTP/2",
+}
+_WORDS = re.compile(r"[a-z0-9][a-z0-9 ,>-]{0,60}")
 _PLACES = {"secret-in-argv": "on the command line", "secret-in-dns": "in a DNS name"}
+_CHANNELS = {
+    Channel.TLS: "inside TLS",
+    Channel.TCP: "in the open over TCP",
+    Channel.UDP: "in the open over UDP",
+}
+_TIES = {
+    Tie.SOCKET: "it is that connection's own socket",
+    Tie.NAME: "the connection shows the name that TLS was set up for",
+    Tie.FLOWS: "it is the worst of all that the program had open",
+    Tie.NONE: "the program had no connection that is known",
+}
 
 
 def carried_how(finding: Finding) -> str:
     """``as plain text on the command line``; empty where nothing is known."""
-    parts = (_ENCODINGS.get(finding.encoding, ""), _PLACES.get(finding.id, ""))
+    written = _ENCODINGS.get(finding.encoding, "")
+    if not written and _WORDS.fullmatch(finding.encoding):
+        # Layers, the outermost first, named by the one who took them off.
+        written = f"as {' in '.join(reversed(finding.encoding.split(' > ')))}"
+    parts = (written, _PLACES.get(finding.id, ""), _sent_how(finding))
     return " ".join(part for part in parts if part)
+
+
+def _sent_how(finding: Finding) -> str:
+    through = f", through {finding.library.value}" if finding.library is not Library.NONE else ""
+    return _CHANNELS[finding.channel] + through if finding.channel is not None else ""
+
+
+def tied_how(finding: Finding) -> str:
+    """How a write is known to go where it goes; empty for what is no write."""
+    return _TIES[finding.tie] if finding.tie is not None else ""
+
+
+def why_opaque(report: Report, flow: FlowRecord) -> str:
+    """Why connections of ``flow`` were not looked into."""
+    if flow.uninspected:
+        return flow.uninspected
+    if report.coverage.sensor != "kernel":
+        return "this sensor cannot look into TLS"
+    return "no TLS library that is known was seen at work in it"

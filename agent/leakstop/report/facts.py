@@ -16,6 +16,8 @@ DENIED_FINDING = "denied-flow"
 UNPLACED_FINDING = "secret-unplaced"
 COVERAGE_FINDING = "coverage-lost"
 """Detectors whose findings a section tells of in its own words."""
+ADVICE_FINDING = "long-lived-publish-token"
+"""A detector whose findings are no trouble of this run."""
 
 _NOT_EGRESS = frozenset({Reason.LOCAL, Reason.RESOLVER})
 
@@ -43,6 +45,8 @@ class Facts:
     """Those of ``leaks`` that are not known to have been stopped before the first byte."""
     others: tuple[Finding, ...]
     """Findings that neither ``leaks`` nor ``denied`` tell of."""
+    advice: tuple[Finding, ...]
+    """What could be done better, whatever this run did."""
     egress: tuple[FlowRecord, ...]
     """Flows that wanted to leave the machine."""
     denied: tuple[FlowRecord, ...]
@@ -55,6 +59,15 @@ class Facts:
     """Secrets that went somewhere, noted and not stopped, and that nobody has placed yet."""
     uncertain: bool
     """Something was not watched: the sensor sees less, or events are missing."""
+    encrypted: int
+    """Connections that hide what they carry."""
+    opaque: tuple[FlowRecord, ...]
+    """Flows with connections among those that were not looked into before they encrypted it."""
+
+    @property
+    def uninspected(self) -> int:
+        """How many connections were not looked into."""
+        return sum(flow.encrypted - flow.inspected for flow in self.opaque)
 
     @property
     def hosts(self) -> int:
@@ -95,6 +108,7 @@ def facts_of(report: Report) -> Facts:
             for finding in report.findings
             if not (_is_leak(finding) or _is_told(finding, told, homeless, uncertain))
         ),
+        advice=tuple(f for f in report.findings if f.id == ADVICE_FINDING),
         egress=egress,
         denied=denied,
         quiet=tuple(flow for flow in refused if flow.quiet or flow.service),
@@ -107,6 +121,8 @@ def facts_of(report: Report) -> Facts:
         ),
         homeless=homeless,
         uncertain=uncertain,
+        encrypted=sum(flow.encrypted for flow in egress),
+        opaque=tuple(flow for flow in egress if flow.encrypted > flow.inspected),
     )
 
 
@@ -129,7 +145,7 @@ def _is_told(
         return finding.destination in denied
     if finding.id == UNPLACED_FINDING:
         return finding.secret in homeless or finding.destination in denied
-    return finding.id == COVERAGE_FINDING and uncertain
+    return finding.id == ADVICE_FINDING or (finding.id == COVERAGE_FINDING and uncertain)
 
 
 def _state(

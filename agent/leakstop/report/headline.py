@@ -15,9 +15,6 @@ from leakstop.report import escape
 from leakstop.report.facts import Facts, State, count_hosts, plural, without_place
 from leakstop.report.strange import was_cut
 
-INSPECTED = "command lines and DNS names inspected"
-"""What this release looks into. Never "everything": it does not open TLS."""
-
 _MAX_NAMES = 4
 
 
@@ -99,10 +96,11 @@ def _denied_title(facts: Facts) -> str:
 def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
     lost = f"{plural(report.coverage.lost_events, 'event')} lost"
     if facts.state in (State.LEAKED, State.STOPPED):
-        return [*_leak_words(facts, dress), lost, INSPECTED]
+        return [*_leak_words(facts, dress), lost, inspected_words(facts, dress)]
     word = dress.strong(facts.state.value)
     if facts.state is State.DENIED:
-        return [word, "0 leaks", *_denied_words(facts), lost]
+        inspected = inspected_words(facts, dress)
+        return [word, "0 leaks", *_denied_words(facts), inspected, lost]
     state = f"{word} ({report.mode.value} mode)"
     seen = dress.stress("seen")
     partly = [f"0 leaks {seen}", f"{plural(facts.hosts, 'host')} {seen}"]
@@ -111,25 +109,47 @@ def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
     if facts.state in (State.NOT_PROTECTED, State.PARTLY_WATCHED):
         if report.coverage.sensor == "kernel":
             gap = lost if report.coverage.lost_events else "the agent was away for a time"
-            return [state, gap, *partly, INSPECTED]
+            return [state, gap, *partly, inspected_words(facts, dress)]
         blind = f"secrets inside TLS were {dress.strong('not')} inspected"
         return [state, "the machine's kernel is out of reach", *partly, blind]
-    return [state, "0 leaks", _named_words(facts), INSPECTED, lost]
+    return [state, "0 leaks", _named_words(facts), inspected_words(facts, dress), lost]
 
 
 def _leak_words(facts: Facts, dress: Dress) -> list[str]:
     leaks = plural(len(facts.leaks), "leak")
+    told = facts.left or facts.leaks
+    amount = f"{amount_left(told)} of {_names(told, dress)} left"
     if facts.left:
-        names = _names(facts.left, dress)
-        known = [finding.bytes_left for finding in facts.left if finding.bytes_left is not None]
-        amount = plural(sum(known), "byte") if len(known) == len(facts.left) else "the whole"
-        return [dress.strong(f"{State.LEAKED.value}: up to {amount} of {names} left"), leaks]
-    names = _names(facts.leaks, dress)
-    return [
-        dress.strong(State.STOPPED.value),
-        leaks,
-        dress.strong(f"0 bytes of {names} left"),
-    ]
+        return [dress.strong(f"{State.LEAKED.value}: {amount}"), leaks]
+    return [dress.strong(State.STOPPED.value), leaks, dress.strong(amount)]
+
+
+def amount_left(findings: Iterable[Finding]) -> str:
+    """``0 of 40 bytes``, ``up to 40 of 40 bytes``: how much of their secrets left."""
+    most: dict[str, int | None] = {}
+    sizes: dict[str, int] = {}
+    for finding in findings:
+        whole = finding.size or None
+        left = whole if finding.bytes_left is None else finding.bytes_left
+        before = most.get(finding.secret, 0)
+        most[finding.secret] = None if left is None or before is None else max(left, before)
+        sizes[finding.secret] = max(finding.size, sizes.get(finding.secret, 0))
+    known = [left for left in most.values() if left is not None]
+    if len(known) < len(most):
+        return "up to the whole"
+    left = sum(known)
+    of = f" of {sum(sizes.values()):,}" if all(sizes.values()) else ""
+    return f"{'up to ' if left else ''}{left:,}{of} bytes"
+
+
+def inspected_words(facts: Facts, dress: Dress) -> str:
+    """How many encrypted connections were looked into. All else always is."""
+    if not facts.encrypted:
+        return "no encrypted connection"
+    connections = plural(facts.encrypted, "encrypted connection")
+    if facts.opaque:
+        return f"{connections}, {facts.uninspected:,} {dress.strong('not')} inspected"
+    return f"{connections}, {'all ' if facts.encrypted > 1 else ''}inspected"
 
 
 def _names(findings: Iterable[Finding], dress: Dress) -> str:

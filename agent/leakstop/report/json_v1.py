@@ -14,6 +14,7 @@ from leakstop.model.codec import to_json
 from leakstop.model.finding import Finding
 from leakstop.model.process import ProcessView
 from leakstop.model.report import FlowRecord, Report
+from leakstop.report.context import why_opaque
 from leakstop.report.times import iso, iso_of
 
 FORMAT = 1
@@ -74,6 +75,10 @@ def _finding(report: Report, finding: Finding) -> dict[str, Any]:
         "what_to_do": finding.what_to_do,
         "rule": finding.rule,
         "bytes_left": finding.bytes_left,
+        "size": finding.size,
+        "channel": finding.channel.value if finding.channel else "",
+        "library": finding.library.value,
+        "tie": finding.tie.value if finding.tie else "",
         "failing": finding.failing,
         "count": finding.count,
         "first_seen": iso_of(report, finding.ts_ns),
@@ -98,6 +103,11 @@ def _flow(report: Report, flow: FlowRecord) -> dict[str, Any]:
         "service": flow.service,
         "sink": flow.sink,
         "secrets": list(flow.secrets),
+        "stopped": list(flow.stopped),
+        "encrypted": flow.encrypted,
+        "inspected": flow.inspected,
+        "library": flow.library,
+        "uninspected": why_opaque(report, flow) if flow.encrypted > flow.inspected else "",
         "origin": flow.origin,
         "what": flow.what,
         "stream": flow.stream.value,

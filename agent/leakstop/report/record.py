@@ -28,6 +28,7 @@ POLICY_BYTES = 128 * 1024
 """A longer policy is left out; its digest says which it was."""
 
 _TITLE = "Leakstop flow record (JSON lines, for leakstop and your own tools)"
+_LISTS = frozenset({"secrets", "stopped"})
 _TAIL_BYTES = 200
 
 
@@ -98,6 +99,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "step": finding.step,
         "failing": finding.failing,
         "bytes_left": finding.bytes_left,
+        "size": finding.size,
+        "channel": finding.channel.value if finding.channel else "",
+        "library": finding.library.value,
         "count": finding.count,
     }
 
@@ -126,15 +130,21 @@ def _aggregated(flows: Iterable[FlowRecord]) -> list[dict[str, Any]]:
             "secrets": list(flow.secrets),
             **_oddities(flow),
         }
-        key = (*(v for k, v in record.items() if k != "secrets"), flow.secrets)
+        key = (*(v for k, v in record.items() if k not in _LISTS), flow.secrets, flow.stopped)
         known = merged.setdefault(key, {**record, "count": 0})
         known["count"] += flow.count
+        for counter in ("encrypted", "inspected"):
+            if getattr(flow, counter):
+                known[counter] = known.get(counter, 0) + getattr(flow, counter)
     return list(merged.values())
 
 
 def _oddities(flow: FlowRecord) -> dict[str, Any]:
     """What most flows do not have: left out where it says nothing, for the record is short."""
     fields = {
+        "stopped": list(flow.stopped),
+        "library": flow.library,
+        "uninspected": flow.uninspected,
         "origin": flow.origin,
         "what": flow.what,
         "stream": flow.stream.value if flow.stream is not Stream.UNSEEN else "",

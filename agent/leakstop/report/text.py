@@ -14,7 +14,7 @@ from leakstop.detect.advice import PING
 from leakstop.model.finding import Finding
 from leakstop.model.report import Report
 from leakstop.report import escape
-from leakstop.report.context import Context, ancestors, carried_how
+from leakstop.report.context import Context, ancestors, carried_how, tied_how, why_opaque
 from leakstop.report.facts import State, by_host, count_hosts
 from leakstop.report.headline import PLAIN, headline
 from leakstop.report.reading import Likely, Reading, read
@@ -78,6 +78,9 @@ def _body(context: Context) -> Lines:
         yield from _finding(finding)
     if facts.unnamed and not facts.leaks:
         yield from _unnamed(context)
+    yield from _opaque(context)
+    for finding in facts.advice:
+        yield from _finding(finding)
     for name in facts.homeless if not facts.leaks else ():
         places = {f.destination: 0 for f in facts.egress if name in f.secrets}
         shown = ", ".join(escape.line(place) for place in places)
@@ -91,6 +94,8 @@ def _leak(context: Context, leak: Finding) -> Lines:
     word = "stopped" if stopped else "left"
     yield f"{word}: {secret}, on its way to {escape.line(leak.destination)}", "  "
     yield _by(leak), "    "
+    if tied := tied_how(leak):
+        yield f"known because {tied}", "    "
     yield escape.line(leak.action_taken, 1000), "    "
     yield f"what to do: {escape.line(leak.what_to_do, 1000)}", "    "
 
@@ -150,6 +155,19 @@ def _unnamed(context: Context) -> Lines:
         yield f"{word}: {escape.line(flow.destination)}  ({command}{odd})", "  "
     if count_hosts(context.facts.unnamed):
         yield "the summary has the lines to paste", "  "
+
+
+def _opaque(context: Context) -> Lines:
+    """Connections that were not looked into, a line for each place and program."""
+    if context.report.coverage.sensor != "kernel":
+        return
+    flows = context.facts.opaque
+    for flow in flows[:_MAX_HOSTS]:
+        where = escape.line(context.vocabulary.place(flow)) + through(flow, escape.line)
+        why = escape.line(why_opaque(context.report, flow))
+        yield f"not inspected: {where}  ({escape.line(flow.process.command)}; {why})", "  "
+    if len(flows) > _MAX_HOSTS:
+        yield f"not inspected: {len(flows) - _MAX_HOSTS:,} more", "  "
 
 
 def _wrap(text: str, width: int, indent: str) -> list[str]:

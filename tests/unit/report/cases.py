@@ -7,147 +7,37 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 from leakstop.errors import ExitCode
+from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.flow import Stream, Transport
-from leakstop.model.process import UNKNOWN, ProcessView
-from leakstop.model.report import Coverage, FlowRecord, Job, PolicyView, Report, SecretView
-from leakstop.model.verdict import Action, Leak, Mode, Reason, RuleRef
+from leakstop.model.process import UNKNOWN
+from leakstop.model.report import Coverage, Job, Report, SecretView
+from leakstop.model.verdict import Action, Leak, Reason, RuleRef
 from leakstop.policy.rules import AddressPlace, NamePlace, PortRange, Protocol, Reach, Rule
 from leakstop.report.vocabulary import Vocabulary
-
-START_S = 1_795_226_400.0
-"""2026-11-21 02:00:00 UTC."""
-OFFSET_NS = 5_000_000_000
-"""Boot clock at the start."""
-
-
-def at(minutes: float) -> int:
-    """A boot-clock time stamp, minutes after the start."""
-    return OFFSET_NS + int(minutes * 60e9)
-
-
-def process(path: str, *ancestry: str, pid: int = 4711, argv: tuple[str, ...] = ()) -> ProcessView:
-    return ProcessView(pid=pid, exe=path, argv=argv or (path,), ancestry=ancestry)
-
-
-BASH = "/usr/bin/bash"
-WORKER = "/home/runner/runners/bin/Runner.Worker"
-CURL = process("/usr/bin/curl", BASH, WORKER)
-GIT = process("/usr/bin/git", "/usr/bin/node", WORKER)
-PIP = process("/usr/bin/pip", BASH, WORKER)
-
-RUNNER = RuleRef(text="**.runner.test", source="built in", via="runner")
-PYTHON = RuleRef(text="registry:pip", source=".github/leakstop.yml", line=5, via="registry:pip")
-API = RuleRef(text="api.example.test", source=".github/leakstop.yml", line=7)
-
-
-def flow(
-    destination: str,
-    program: ProcessView = CURL,
-    step: str = "Test",
-    *,
-    rule: RuleRef | None = None,
-    denied: bool = False,
-    protocol: Transport = Transport.TCP,
-    reason: Reason | None = None,
-    count: int = 1,
-    minute: float = 1,
-    ip: str = "192.0.2.10",
-    **more: object,
-) -> FlowRecord:
-    """A flow to ``host:port``, named when it has a rule, let go unless ``denied``."""
-    host, _, port = (
-        destination.rpartition(":")
-        if protocol is not Transport.DNS
-        else (
-            destination,
-            "",
-            "0",
-        )
-    )
-    allowed = rule is not None and reason is not Reason.DENY_RULE
-    record = FlowRecord(
-        host=host,
-        ip=ip,
-        port=int(port),
-        protocol=protocol,
-        process=program,
-        step=step,
-        policy_verdict=Action.ALLOW if allowed else Action.DENY,
-        applied=Action.DENY if denied else Action.ALLOW,
-        reason=reason or (Reason.ALLOW_RULE if allowed else Reason.NOT_NAMED),
-        rule=rule,
-        count=count,
-        first_ns=at(minute),
-    )
-    return replace(record, **more)  # type: ignore[arg-type]
-
-
-RUNNER_FLOWS = tuple(
-    flow(f"{name}.runner.test:443", process(WORKER), "", rule=RUNNER, ip="198.51.100.7")
-    for name in ("broker", "results", "pipelines", "vault", "logs", "telemetry")
+from unit.report.scene import (
+    API,
+    BASH,
+    CLEAN,
+    CLEAN_BLOCK,
+    CLOUD_KEY,
+    CURL,
+    DEPLOY_TOKEN,
+    GIT,
+    GITHUB_TOKEN,
+    INPUT_POLICY,
+    JOB,
+    NAMED_FLOWS,
+    NO_POLICY,
+    NPM_TOKEN,
+    PIP,
+    POLICY,
+    RUNNER_FLOWS,
+    WORKER,
+    at,
+    flow,
+    process,
 )
-NAMED_FLOWS = (
-    flow("index.mirror.test:8443", PIP, "Install", rule=PYTHON),
-    flow("files.mirror.test:8443", PIP, "Install", rule=PYTHON, count=14),
-    flow("api.example.test:443", process("/usr/bin/curl", "/usr/bin/pytest"), rule=API, count=3),
-)
-
-GITHUB_TOKEN = SecretView("GITHUB_TOKEN", ("github",), "job token", "", "format", True)
-NPM_TOKEN = SecretView(
-    "NPM_TOKEN", ("publish:npm",), "npm token", "https://docs.vendor.test/revoke", "format"
-)
-CLOUD_KEY = SecretView("CLOUD_KEY", ("nowhere",), "", "", "policy")
-DEPLOY_TOKEN = SecretView("DEPLOY_TOKEN", (), "", "")
-COVERAGE_TOKEN = SecretView("COVERAGE_TOKEN", ("coverage.example.test",), "", "", "policy")
-
-POLICY = PolicyView(
-    digest="sha256:4f1c9a02" + 56 * "0",
-    sources=(".github/leakstop.yml",),
-    canonical={
-        "mode": "audit",
-        "rules": [
-            {"source": "built in", "via": "runner", "names": [["**.runner.test", 3, "x"]]},
-            {"source": ".github/leakstop.yml", "via": "", "names": [["api.example.test", 7, "x"]]},
-        ],
-    },
-)
-NO_POLICY = PolicyView(
-    digest="sha256:00c0ffee" + 56 * "0",
-    sources=(),
-    canonical={"mode": "audit", "rules": [{"source": "built in", "via": "runner"}]},
-)
-INPUT_POLICY = replace(POLICY, sources=("input `allow`",))
-JOB = Job(
-    name="build",
-    workflow="ci.yml",
-    repository="acme/web",
-    sha="9c1e2ab0" * 5,
-    run_id="4242",
-    action_ref="acme/leakstop@v1.2.0",
-    event="push",
-)
-KERNEL = Coverage(sensor="kernel", complete=True, lost_events=0)
-
-CLEAN = Report(
-    verdict="pass",
-    exit_code=ExitCode.CLEAN,
-    mode=Mode.AUDIT,
-    leak=Leak.KILL,
-    policy=POLICY,
-    coverage=KERNEL,
-    findings=(),
-    flows=(*RUNNER_FLOWS, *NAMED_FLOWS),
-    secrets=(GITHUB_TOKEN, COVERAGE_TOKEN),
-    job=JOB,
-    started_s=START_S,
-    finished_s=START_S + 750.5,
-    version="0.1.0",
-    offset_ns=OFFSET_NS,
-)
-"""A clean audit run."""
-
-CLEAN_BLOCK = replace(CLEAN, mode=Mode.BLOCK)
 
 
 def _rule(name: str, reach: Reach = Reach.EXACT) -> Rule:
@@ -230,6 +120,7 @@ LEAK_FINDING = Finding(
     what_to_do="Rotate `NPM_TOKEN` and find out who wrote this step.",
     ts_ns=at(11.15),
     bytes_left=0,
+    size=40,
 )
 _LEAK_FLOW = flow(
     "collector.example.test:443",
@@ -266,6 +157,7 @@ LEAKED = replace(
         replace(
             LEAK_FINDING,
             secret="CLOUD_KEY",
+            size=64,
             encoding="base64",
             what_to_do="Rotate `CLOUD_KEY`.",
             ts_ns=at(12),
@@ -275,6 +167,118 @@ LEAKED = replace(
     flows=(*CLEAN.flows, replace(_LEAK_FLOW, applied=Action.ALLOW)),
 )
 """The same with ``leak: fail``."""
+
+FOUND_KEY = SecretView(
+    "VAULT_TOKEN",
+    (),
+    "Vault token",
+    "https://docs.vendor.test/vault",
+    check="audit log",
+    size=28,
+    digest="9f3a61",
+    source="environment of bash",
+    steps=("Collect metrics",),
+)
+CANARY = SecretView("aws profile deploy", ("nowhere",), "", "", size=40, source="canary")
+TLS_FINDING = replace(
+    LEAK_FINDING,
+    id="secret-in-tls",
+    title="A secret was on its way out inside TLS",
+    process=process("/usr/bin/python3", BASH, WORKER),
+    destination="api.example.test:443",
+    channel=Channel.TLS,
+    library=Library.OPENSSL,
+    tie=Tie.NAME,
+    action_taken="Killed before its first byte: 0 of 40 bytes of NPM_TOKEN left.",
+)
+STOPPED_TLS = replace(
+    STOPPED,
+    findings=(TLS_FINDING,),
+    flows=(
+        *CLEAN.flows,
+        flow(
+            "api.example.test:443",
+            TLS_FINDING.process,
+            "Collect metrics",
+            rule=API,
+            minute=11,
+            stopped=("NPM_TOKEN",),
+        ),
+    ),
+    secrets=(GITHUB_TOKEN, CLOUD_KEY, FOUND_KEY, NPM_TOKEN, CANARY),
+)
+"""The same inside TLS, to a host that the policy names."""
+
+LATE = replace(
+    STOPPED_TLS,
+    findings=(
+        replace(
+            TLS_FINDING,
+            bytes_left=None,
+            encoding="gzip > base64",
+            tie=Tie.FLOWS,
+            action_taken=(
+                "Killed, but found only in a copy of what had been sent. Up to 40 of 40 bytes of "
+                "NPM_TOKEN left."
+            ),
+        ),
+        replace(TLS_FINDING, secret=CANARY.name, channel=Channel.UDP, library=Library.NONE),
+    ),
+)
+"""Found behind an encoding that the kernel does not look through."""
+
+OPAQUE = replace(
+    CLEAN,
+    flows=(
+        *CLEAN.flows,
+        flow("coverage.example.test:443", process("/opt/uploader", BASH), rule=API, inspected=0),
+        flow(
+            "git.example.test:22",
+            process("/usr/bin/ssh", "/usr/bin/git"),
+            rule=API,
+            count=3,
+            encrypted=3,
+            uninspected="SSH encrypts by itself",
+        ),
+    ),
+    findings=(
+        Finding(
+            id="long-lived-publish-token",
+            severity=Severity.INFO,
+            title="An upload token that Trusted Publishing would replace",
+            process=UNKNOWN,
+            destination="",
+            secret="NPM_TOKEN",
+            encoding="",
+            step="",
+            action_taken="NPM_TOKEN (npm token) stays valid after this job.",
+            what_to_do="If it is for publishing: add `permissions: {id-token: write}` to the job.",
+            ts_ns=at(0),
+            failing=False,
+        ),
+    ),
+)
+"""A clean run with connections that were not looked into, and advice."""
+
+SHAPED = replace(
+    CLEAN,
+    findings=(
+        replace(
+            TLS_FINDING,
+            id="secret-shaped",
+            severity=Severity.MEDIUM,
+            title="Something of the shape of a token was sent",
+            secret="",
+            encoding="",
+            action_taken="It looks like a Stripe key; its value is none that is watched.",
+            what_to_do="If it is one of yours and you do not know this destination, revoke it.",
+            bytes_left=None,
+            size=0,
+            failing=False,
+        ),
+    ),
+)
+"""A format alone."""
 
 DENIED = replace(
     CLEAN_BLOCK,
@@ -561,13 +565,17 @@ CASES: dict[str, Report] = {
     "denied-many": DENIED_MANY,
     "died": DIED,
     "homeless": HOMELESS,
+    "late": LATE,
     "leaked": LEAKED,
     "lost": LOST,
     "more": MORE,
     "more-input": MORE_INPUT,
+    "opaque": OPAQUE,
     "other": OTHER,
     "partly": PARTLY,
+    "shaped": SHAPED,
     "stopped": STOPPED,
+    "stopped-tls": STOPPED_TLS,
     "cut": CUT,
     "refused-answer": REFUSED_ANSWER,
     "socket": SOCKET,

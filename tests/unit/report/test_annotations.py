@@ -12,7 +12,7 @@ from leakstop.model.finding import Severity
 from leakstop.model.report import Report
 from leakstop.model.verdict import Reason
 from leakstop.report import annotations
-from unit.report import cases, golden, hostile
+from unit.report import cases, golden, hostile, scene
 
 COMMAND = re.compile(r"::(error|warning|notice) title=Leakstop%3A ([^:,]+)::(.*)")
 
@@ -64,6 +64,7 @@ TITLES = {
     "a detector failed",
     "a destination was denied",
     "a name pointed where it may not lead",
+    "something of the shape of a token was sent",
 }
 
 
@@ -110,7 +111,7 @@ def test_a_leak_that_only_warns_is_a_warning() -> None:
 
 
 def test_lost_events_in_audit_are_a_warning() -> None:
-    report = replace(cases.CLEAN, coverage=replace(cases.KERNEL, complete=False, lost_events=3))
+    report = replace(cases.CLEAN, coverage=replace(scene.KERNEL, complete=False, lost_events=3))
     assert levels(report) == ["warning"]
 
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from leakstop.model.report import Report
-from leakstop.model.verdict import Reason
+from leakstop.model.report import FlowRecord, Report
+from leakstop.model.verdict import Action, Reason
 from leakstop.report.facts import State, facts_of, plural
-from leakstop.report.headline import MARKDOWN, PLAIN, headline
+from leakstop.report.headline import MARKDOWN, PLAIN, amount_left, headline
 from unit.report import cases
+
+DENY = Action.DENY
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,7 @@ def test_the_state_is_the_worst_there_is(report: Report, state: State) -> None:
 
 @pytest.mark.parametrize("name", cases.CASES)
 def test_only_clean_runs_are_clean(name: str) -> None:
-    assert facts_of(cases.CASES[name]).clean is name.startswith("clean")
+    assert facts_of(cases.CASES[name]).clean is name.startswith(("clean", "opaque"))
 
 
 @pytest.mark.parametrize("name", cases.CASES)
@@ -83,15 +85,48 @@ def test_many_secrets_are_counted() -> None:
     report = replace(cases.STOPPED, findings=findings)
     head = headline(report, facts_of(report), PLAIN)
     assert head.title == "Leakstop · release: 9 secrets were stopped on their way out"
-    assert "0 bytes of S0, S1, S2, S3 and 5 more left" in head.status
+    assert "0 of 360 bytes of S0, S1, S2, S3 and 5 more left" in head.status
 
 
-def test_known_bytes_are_said() -> None:
-    report = replace(cases.LEAKED, findings=(replace(cases.LEAK_FINDING, bytes_left=40),))
-    assert (
-        "Leaked: up to 40 bytes of NPM_TOKEN left"
-        in headline(report, facts_of(report), PLAIN).status
-    )
+@pytest.mark.parametrize(
+    ("size", "left", "words"),
+    [
+        (40, 0, "0 of 40 bytes"),
+        (0, 0, "0 bytes"),
+        (40, None, "up to 40 of 40 bytes"),
+        (40, 12, "up to 12 of 40 bytes"),
+        (0, 12, "up to 12 bytes"),
+        (0, None, "up to the whole"),
+    ],
+)
+def test_the_amount_is_exact(size: int, left: int | None, words: str) -> None:
+    finding = replace(cases.LEAK_FINDING, size=size, bytes_left=left)
+    assert amount_left([finding]) == words
+    stopped = replace(finding, secret="OTHER", size=2, bytes_left=0)
+    assert amount_left([finding, finding]) == words, "the same secret counts once"
+    if size and left is not None:
+        assert amount_left([finding, stopped]) == words.replace(" 40 ", " 42 ")
+
+
+@pytest.mark.parametrize(
+    ("flows", "words"),
+    [
+        ((), "no encrypted connection"),
+        ((cases.flow("a.test:443"),), "1 encrypted connection, inspected"),
+        ((cases.flow("a.test:443", count=3),), "3 encrypted connections, all inspected"),
+        (
+            (cases.flow("a.test:443", count=3, inspected=1),),
+            "3 encrypted connections, 2 not inspected",
+        ),
+        ((cases.flow("a.test:80"),), "no encrypted connection"),
+    ],
+)
+def test_what_was_not_inspected_is_in_the_first_line(
+    flows: tuple[FlowRecord, ...], words: str
+) -> None:
+    for report in (cases.CLEAN, cases.STOPPED, cases.LEAKED, cases.DENIED):
+        changed = replace(report, flows=(*flows, *(f for f in report.flows if f.applied is DENY)))
+        assert words in headline(changed, facts_of(changed), PLAIN).status
 
 
 @pytest.mark.parametrize(

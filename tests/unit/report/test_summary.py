@@ -14,7 +14,7 @@ from leakstop.model.verdict import Leak
 from leakstop.policy.presets import BUILT_IN
 from leakstop.report import context, summary
 from leakstop.report.summary import Detail, markdown, page, paste
-from unit.report import cases, golden, hostile
+from unit.report import cases, golden, hostile, scene
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable("table")
 
@@ -42,7 +42,7 @@ def test_off_is_empty() -> None:
 
 
 def test_limits_of_a_clean_run_are_counted() -> None:
-    coverage = replace(cases.KERNEL, notes=("One thing was not seen.",))
+    coverage = replace(scene.KERNEL, notes=("One thing was not seen.",))
     report = replace(cases.CLEAN, coverage=coverage)
     assert "Not seen: 1 limit" in render(report).splitlines()[-1]
     assert "- One thing was not seen." in render(report, Detail.FULL)
@@ -93,7 +93,7 @@ def test_many_hosts_stay_below_the_limit() -> None:
 def test_a_summary_that_is_too_long_still_says_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MAX_BYTES", 600)
     text = render(cases.STOPPED)
-    assert "**0 bytes of `NPM_TOKEN` left**" in text
+    assert "**0 of 40 bytes of `NPM_TOKEN` left**" in text
     assert text.rstrip().endswith("see `report.json`.")
     assert len(text.encode()) <= 600
 

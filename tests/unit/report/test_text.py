@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from leakstop.report import text
-from leakstop.report.headline import INSPECTED
 from unit.report import cases, golden, hostile
 
 
@@ -59,7 +58,7 @@ def test_the_status_is_that_of_the_summary() -> None:
     status = " ".join(text.render(cases.CLEAN, width=500).splitlines()[1].split())
     assert status == (
         "Watched (audit mode) · 0 leaks · 9 hosts, all named in your policy · "
-        f"{INSPECTED} · 0 events lost"
+        "24 encrypted connections, all inspected · 0 events lost"
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from leakstop.model.report import FlowRecord
 from leakstop.model.verdict import Action, Reason
 from leakstop.report import escape
-from leakstop.report.context import BUILT_IN, Context
+from leakstop.report.context import BUILT_IN, Context, why_opaque
 from leakstop.report.facts import count_hosts, plural
 from leakstop.report.strange import oddities, through
 from leakstop.report.summary.markdown import folded, table
@@ -17,6 +17,7 @@ from leakstop.report.summary.phrases import (
     named_in,
     notes_list,
     place_cell,
+    step_and_command,
     watched_words,
 )
 
@@ -30,7 +31,45 @@ def details_section(context: Context) -> list[str]:
         hosts = plural(facts.hosts, "host")
         title = f"{'The' if facts.hosts == 1 else 'All'} {hosts} by step and command"
     body = [*flow_table(context, facts.egress), "", watched_words(context)]
-    return [*folded(title, body), *_notes(context)]
+    more = (*opaque_section(context), *advice_section(context), *_notes(context))
+    return [*folded(title, body), *more]
+
+
+def opaque_section(context: Context) -> list[str]:
+    """Fold the connections that were not looked into; each with the reason."""
+    facts = context.facts
+    if not facts.opaque or context.report.coverage.sensor != "kernel":
+        return []  # of a sensor that looks into none, the section about coverage says so
+    rows: dict[tuple[str, ...], int] = {}
+    for flow in facts.opaque:
+        who = step_and_command(flow.step, flow.process.command)
+        place = escape.cell(context.vocabulary.place(flow)) + through(flow, escape.cell)
+        why = escape.prose(why_opaque(context.report, flow))
+        key = (who, place, why)
+        rows[key] = rows.get(key, 0) + flow.encrypted - flow.inspected
+    cells = [
+        (who, place + (f" ({times:,} times)" if times > 1 else ""), why)
+        for (who, place, why), times in rows.items()
+    ]
+    body = [
+        *table(("Step › command", "Host", "Why"), cells),
+        "",
+        "The host was checked, the content was not.",
+    ]
+    return ["", *folded(f"Not inspected: {facts.uninspected:,}", body)]
+
+
+def advice_section(context: Context) -> list[str]:
+    """Fold what could be done better."""
+    advice = context.facts.advice
+    if not advice:
+        return []
+    body = [
+        f"- **{escape.prose(each.title)}.** {escape.prose(each.action_taken)} "
+        f"{escape.prose(each.what_to_do)}"
+        for each in advice
+    ]
+    return ["", *folded(f"Advice: {len(advice)}", body)]
 
 
 def _notes(context: Context) -> list[str]:
@@ -70,6 +109,8 @@ def _amount(flows: Sequence[FlowRecord], shown: str) -> str:
 
 
 def _verdict(flow: FlowRecord) -> str:
+    if flow.stopped:
+        return "**stopped**: it was to carry a secret"
     if flow.reason is Reason.LEAK:
         word = "stopped" if flow.applied is Action.DENY else "left"
         return f"**{word}**: it carried a secret"

@@ -22,7 +22,7 @@ def homeless_section(context: Context) -> list[str]:
     lead = "Say where these belong; in block mode they would have been stopped:"
     if context.report.mode is Mode.BLOCK:
         lead = "Say where these belong:"
-    body = [lead, "", *table(("Secret", "Went to", "On the command line of"), rows)]
+    body = [lead, "", *table(("Secret", "Went to", "Sent by"), rows)]
     return (
         [*body, "", f"If that is their home, add to `secrets` of {context.policy_place}:", placed]
         if placed

@@ -6,8 +6,9 @@ from __future__ import annotations
 from leakstop.model.finding import Finding
 from leakstop.model.report import SecretView
 from leakstop.report import escape
-from leakstop.report.context import Context, ancestors, carried_how
-from leakstop.report.headline import names_of
+from leakstop.report.context import Context, ancestors, carried_how, tied_how
+from leakstop.report.headline import amount_left
+from leakstop.report.rotation import in_order
 from leakstop.report.summary.details import flow_table
 from leakstop.report.summary.markdown import folded, table
 from leakstop.report.summary.phrases import home_words, step_and_command
@@ -68,19 +69,19 @@ def _evidence(context: Context, leak: Finding) -> list[str]:
     workflow = f" ({escape.cell(report.job.workflow)})" if leak.step and report.job.workflow else ""
     time = clock_of(report, leak.ts_ns)
     if leak.bytes_left == 0:
-        happened = ("Stopped", f"{time}, before a byte of it left")
+        happened = ("Stopped", f"{time}: {amount_left([leak])} left")
     else:
         happened = ("Left", f"{time}. {escape.prose(leak.action_taken)}")
     tries = f" · {leak.count:,} tries" if leak.count > 1 else ""
-    return table(
-        ("", ""),
-        [
-            ("Secret", f"{escape.cell(leak.secret)}{kind}" + (f", {how}" if how else "")),
-            ("On its way to", f"{escape.cell(leak.destination)} · {home_words(secret)}{tries}"),
-            ("By", chain + step + workflow),
-            happened,
-        ],
-    )
+    tied = tied_how(leak)
+    rows = [
+        ("Secret", f"{escape.cell(leak.secret)}{kind}" + (f", {how}" if how else "")),
+        ("On its way to", f"{escape.cell(leak.destination)} · {home_words(secret)}{tries}"),
+        *([("Known because", tied)] if tied else []),
+        ("By", chain + step + workflow),
+        happened,
+    ]
+    return table(("", ""), rows)
 
 
 def _more(context: Context) -> list[str]:
@@ -102,18 +103,18 @@ def _more(context: Context) -> list[str]:
 
 
 def _rotation(context: Context) -> list[str]:
-    """All watched secrets, those of the leaks first, those that expire by themselves last."""
-    facts = context.facts
-    first = names_of((*facts.left, *facts.leaks))
-    others = [secret.name for secret in context.report.secrets if secret.name not in first]
-    order = [context.secret(name) for name in (*first, *others)]
-    order.sort(key=lambda secret: secret.short_lived)
+    """All watched secrets, in the order in which they matter."""
     since = clock_of(context.report, context.report.offset_ns)
     rows = [
-        (escape.cell(secret.name), _how_to_revoke(secret), _then_check(secret, since))
-        for secret in order
+        (
+            escape.cell(secret.name) + where,
+            _how_to_revoke(secret),
+            _then_check(secret, since),
+            escape.prose(secret.instead) or escape.NOTHING,
+        )
+        for secret, where in in_order(context)
     ]
-    return table(("Secret", "How", "Then check"), rows)
+    return table(("Secret", "How", "Then check", "Next time"), rows)
 
 
 def _how_to_revoke(secret: SecretView) -> str:
@@ -125,9 +126,7 @@ def _how_to_revoke(secret: SecretView) -> str:
 def _then_check(secret: SecretView, since: str) -> str:
     if secret.short_lived:
         return escape.NOTHING
-    if any(home.startswith(("publish:", "registry:")) for home in secret.home):
-        return f"publish history since {since}"
-    return f"{'security' if 'github' in secret.home else 'access'} log since {since}"
+    return f"{escape.prose(secret.check) or 'access log'} since {since}"
 
 
 def _home_line(context: Context) -> list[str]:

@@ -13,7 +13,7 @@ from leakstop.report.headline import MARKDOWN, headline
 from leakstop.report.summary.clean import clean_section
 from leakstop.report.summary.coverage import coverage_section
 from leakstop.report.summary.denied import denied_section
-from leakstop.report.summary.details import details_section
+from leakstop.report.summary.details import advice_section, details_section, opaque_section
 from leakstop.report.summary.homeless import homeless_section
 from leakstop.report.summary.leak import leak_section
 from leakstop.report.summary.others import others_section
@@ -50,7 +50,9 @@ def render(
     if context.facts.clean:
         rest = clean_section(context)
         if detail is Detail.AUTO:
-            return _joined([*top, *rest, "", watched_words(context) + _limits(context)])
+            watched = watched_words(context) + _limits(context)
+            more = [*opaque_section(context), *advice_section(context)]
+            return _joined([*top, *rest, "", watched, *more])
         return _joined([*top, *rest, "", *details_section(context)])
     body = [line for section in _sections(context.facts) for line in [*section(context), ""]]
     whole = _joined([*top, *body, *details_section(context)])

@@ -73,6 +73,8 @@ def watched_words(context: Context) -> str:
 
 
 def _home_note(context: Context, secret: SecretView) -> str:
+    if secret.canary:
+        return "a canary"
     if secret.home == ("nowhere",):
         return "belongs nowhere"
     if secret.home:
