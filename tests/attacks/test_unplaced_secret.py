@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""policy.md A7: where a secret may go that neither a policy nor its format has placed."""
+"""docs/secrets.md: where a secret may go that neither a policy nor its format has placed."""
 
 from __future__ import annotations
 

@@ -247,7 +247,6 @@ class Bench:
             env={
                 "HOME": str(home),
                 "LEAKSTOP_CGROUP": str(self.group),
-                "LEAKSTOP_DEBUG": "1",
                 **variables,
                 **(env or {}),
             },

@@ -50,11 +50,17 @@ def assert_caught(outcome: Outcome, lab: Lab, token: Token, destination: str) ->
     assert outcome.result("hook", "Post") == "failure"
     errors = [error for error in outcome.annotations("error") if "a secret" in error.title]
     assert [error.title for error in errors] == ["Leakstop: a secret was stopped on its way out"]
-    for part in (token.name, destination, "`curl`", 'step "collect"', "0 bytes left"):
+    for part in (
+        token.name,
+        destination,
+        "`curl`",
+        'step "collect"',
+        f"0 of {len(token.value)} bytes left",
+    ):
         assert part in errors[0].message
     assert "a secret was stopped on its way out" in outcome.summary
-    (finding,) = outcome.record("finding")
-    assert (finding["id"], finding["secret"]) == ("secret-in-argv", token.name)
+    found = [(finding["id"], finding["secret"]) for finding in outcome.record("finding")]
+    assert found == [("secret-in-argv", token.name), ("long-lived-publish-token", token.name)]
     assert outcome.shows(token) == []
 
 

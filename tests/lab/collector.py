@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from lab.tls import Channel
 
@@ -16,6 +17,9 @@ LASTING_REPLY = REPLY.replace(b"Connection: close\r\n", b"")
 _REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/1\.[01]\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
+_LASTING = re.compile(rb"\r\nkeep-alive:", re.IGNORECASE)
+"""Who asks for it in so many words gets an open connection; most clients would only wait for its
+end."""
 _CONTINUE = re.compile(rb"\r\nexpect: *100-continue", re.IGNORECASE)
 SHORTEST_RUN = 5
 """A shorter piece of a secret is found in any text by chance."""
@@ -29,10 +33,23 @@ class Connection:
     """``tcp``, ``tls`` or ``udp``."""
     local: str
     """Address and port that were reached, as ``203.0.113.66:80``."""
+    peer: str = ""
+    """Where a datagram came from, likewise."""
     wire: bytearray = field(default_factory=bytearray)
     """What arrived, as it arrived."""
     plain: bytearray = field(default_factory=bytearray)
     """What was in it after TLS."""
+    message: bytearray = field(default_factory=bytearray)
+    """Header lists and bodies, where HTTP/2 packs them."""
+
+    def is_for(self, name: str) -> bool:
+        """Whether ``name`` is in its ClientHello, its Host header or any other place."""
+        return any(name.encode() in data for data in self.data)
+
+    @property
+    def data(self) -> tuple[bytearray, ...]:
+        """All that arrived, in each of its forms."""
+        return self.wire, self.plain, self.message
 
 
 class Collector:
@@ -53,14 +70,23 @@ class Collector:
 
     def bytes_of(self, secret: bytes) -> int:
         """How many bytes of ``secret`` arrived in one piece (fewer than five count as none)."""
-        for length in range(len(secret), SHORTEST_RUN - 1, -1):
-            pieces = (secret[i : i + length] for i in range(len(secret) - length + 1))
-            if any(map(self.received, pieces)):
-                return length
-        return 0
+        return longest_run(secret, self._data())
 
     def _data(self) -> list[bytearray]:
-        return [data for seen in self.connections for data in (seen.wire, seen.plain)]
+        return [data for seen in self.connections for data in seen.data]
+
+
+def longest_run(secret: bytes, texts: Sequence[bytes | bytearray]) -> int:
+    """Return how many bytes of ``secret`` stand in one piece in a text, 0 if fewer than five."""
+    low, high = SHORTEST_RUN - 1, len(secret)
+    while low < high:  # if a run of n is there, so is one of n - 1
+        length = (low + high + 1) // 2
+        pieces = (secret[i : i + length] for i in range(len(secret) - length + 1))
+        if any(piece in text for piece in pieces for text in texts):
+            low = length
+        else:
+            high = length - 1
+    return low if low >= SHORTEST_RUN else 0
 
 
 class Stream(asyncio.Protocol):
@@ -70,6 +96,9 @@ class Stream(asyncio.Protocol):
         self._collector = collector
         self._channel = Channel(context) if context else None
         self._continued = False
+        self._answered = 0
+        self._missing = 0
+        """Before so many bytes are there, a large body need not be looked at again."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection even if nothing follows."""
@@ -81,20 +110,37 @@ class Stream(asyncio.Protocol):
         """Record, decrypt, answer."""
         self._seen.wire += data
         try:
-            self._seen.plain += self._channel.receive(data) if self._channel else data
+            plain = self._channel.receive(data) if self._channel else data
         except ssl.SSLError:
             self._transport.close()
             return
-        head, blank, body = bytes(self._seen.plain).partition(b"\r\n\r\n")
+        self._seen.plain += plain
+        self.answer(plain)
+
+    def answer(self, plain: bytes) -> None:
+        """Answer the request when it is complete: ``plain`` is new of it."""
+        if len(self._seen.plain) < self._missing:
+            self._send(b"")
+            return
+        head, blank, body = bytes(self._seen.plain[self._answered :]).partition(b"\r\n\r\n")
         asked = blank and _REQUEST_LINE.match(head + b"\r\n")
-        if asked and _is_complete(head, body):
-            self._send(REPLY)
+        if asked and (length := _LENGTH.search(head)):
+            self._missing = self._answered + len(head) + len(blank) + int(length[1])
+        if asked and _is_complete(head, body) and _LASTING.search(head):
+            self._answered = len(self._seen.plain)
+            self._send(LASTING_REPLY)
+        elif asked and _is_complete(head, body):
+            self._send(self.reply(head, body))
             self._transport.close()
         elif asked and not self._continued and _CONTINUE.search(head):
             self._continued = True
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         else:
             self._send(b"")
+
+    def reply(self, head: bytes, body: bytes) -> bytes:
+        """What to answer a request."""
+        return REPLY
 
     def _send(self, plain: bytes) -> None:
         if self._channel is None:
@@ -132,12 +178,16 @@ class Datagrams(asyncio.DatagramProtocol):
         """Remember which address this is."""
         self._local = _local(transport)
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """Record one datagram."""
-        seen = Connection("udp", self._local, bytearray(data), bytearray(data))
+        seen = Connection("udp", self._local, _place(addr), bytearray(data), bytearray(data))
         self._collector.connections.append(seen)
 
 
 def _local(transport: asyncio.BaseTransport) -> str:
-    host, port = transport.get_extra_info("sockname")[:2]
+    return _place(transport.get_extra_info("sockname"))
+
+
+def _place(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

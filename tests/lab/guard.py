@@ -97,6 +97,7 @@ def guard(
     mode: str = "",
     policy: str = "",
     secrets: Sequence[Token] = (),
+    options: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     reports: Path | None = None,
     timeout_s: float = 30,
@@ -108,7 +109,7 @@ def guard(
     """
     number = next(_numbers)
     directory = (reports or lab.directory) / f"report-{number}"
-    arguments = ["--report-dir", str(directory)]
+    arguments = ["--report-dir", str(directory), *options]
     if mode:
         arguments += ["--mode", mode]
     if policy:

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 
 from lab.collector import Collector, Datagrams, Stream
 from lab.dns import NameServer, TcpFront, UdpFront
+from lab.http2 import Http2Stream
 from lab.namespace import Namespace
 from lab.tls import Authority
 
@@ -43,6 +44,8 @@ BARE = "198.51.100.66"
 HOME = ("203.0.113.20", "2001:db8::20")
 OTHER = ("203.0.113.30", "2001:db8::30")
 METADATA = "169.254.169.254"
+HTTP2 = 2443
+"""Port of the hosts that speak HTTP/2."""
 
 _JOB_LINK = """\
 link set lo up
@@ -132,10 +135,15 @@ class Lab:
         self.listen([RESOLVER, RESOLVER6], tcp={53: lambda: TcpFront(self.dns)})
         self.listen([], udp={53: lambda: UdpFront(self.dns)}, bound=[RESOLVER, RESOLVER6])
         self.collector = self.serve(
-            "collector.test", COLLECTOR, bare=[BARE], http=(80, 8443), udp=(53, 443, 9999)
+            "collector.test",
+            COLLECTOR,
+            bare=[BARE],
+            http=(80, 8443),
+            http2=(HTTP2,),
+            udp=(53, 443, 9999),
         )
         self.dns.zone.setdefault("*.collector.test", COLLECTOR)
-        self.home = self.serve("home.test", HOME)
+        self.home = self.serve("home.test", HOME, http2=(HTTP2,))
         self.other = self.serve("other.test", OTHER)
         self.metadata = self.serve("", [], bare=[METADATA], https=())
 
@@ -163,21 +171,26 @@ class Lab:
         bare: Sequence[str] = (),
         http: Sequence[int] = (80,),
         https: Sequence[int] = (443,),
+        http2: Sequence[int] = (),
         udp: Sequence[int] = (),
+        speaks: type[Stream] = Stream,
     ) -> Collector:
         """Add a host; ``bare`` addresses are its own too, but the name does not lead there.
 
-        A port of ``http`` takes anything over TCP, and answers where it understands a request.
+        A port of ``http`` takes anything over TCP, and answers where it understands a request. A
+        port of ``http2`` speaks nothing else; one of ``https`` never does.
         """
         host = Collector(name)
         everywhere = [*addresses, *bare]
         if name:
             self.dns.zone.setdefault(name, list(addresses))
         context = _authority().server_context(everywhere) if https else None
-        streams = {port: lambda: Stream(host) for port in http}
-        sealed = {port: lambda: Stream(host, context) for port in https}
+        newer = _authority().server_context(everywhere, protocols=["h2"]) if http2 else None
+        streams = {port: lambda: speaks(host) for port in http}
+        sealed = {port: lambda: speaks(host, context) for port in https}
+        framed = {port: lambda: Http2Stream(host, newer) for port in http2}
         datagrams = {port: lambda: Datagrams(host) for port in udp}
-        self.listen(everywhere, tcp={**streams, **sealed}, udp=datagrams)
+        self.listen(everywhere, tcp={**streams, **sealed, **framed}, udp=datagrams)
         return host
 
     def serve_names(self, address: str) -> None:

@@ -24,7 +24,7 @@ from leakstop.bpf.libbpf import BpfError, Object
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import compile_tables
 from leakstop.secrets.needles import build
-from leakstop.sensor.kernel import load
+from leakstop.sensor.load import load
 
 pytestmark = pytest.mark.root
 

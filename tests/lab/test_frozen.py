@@ -23,7 +23,7 @@ from leakstop.sensor.plan import GuardPlan
 
 pytestmark = pytest.mark.root
 
-FROZEN = ("names", "networks", "ports", "resolvers", "blooms", "grams", "cores", "secrets")
+FROZEN = ("names", "budgets", "networks", "ports", "resolvers")
 
 
 @pytest.fixture

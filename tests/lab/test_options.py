@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -102,3 +103,13 @@ def test_other_options_are_left_alone(leakstop: Run, lab: Lab, policy: str) -> N
     done = leakstop(probe(OPEN), policy=policy)
     assert found(done.stdout) == found(lab.run(probe(OPEN)).stdout) == dict.fromkeys(OPEN, 0)
     assert (done.code, done.events("connect")) == (0, [])
+
+
+@pytest.mark.parametrize("policy", [AUDIT, BLOCK])
+def test_the_kernel_does_not_encrypt(lab: Lab, leakstop: Run, policy: str) -> None:
+    """As on a kernel that has no kTLS, which libraries put up with; another ULP shows by whom."""
+    ulps = {name: f"tcp.setsockopt(6, 31, b'{name}')" for name in ("tls", "mptcp")}
+    assert found(lab.run(probe(ulps)).stdout)["mptcp"] == errno.EOPNOTSUPP
+    done = leakstop([*probe(ulps)], policy=policy)
+    assert found(done.stdout) == dict.fromkeys(ulps, errno.ENOENT), done.stderr
+    assert (done.code, done.findings(), done.events("connect")) == (0, [], [])

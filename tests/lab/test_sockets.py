@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lab import Lab
-from lab.guard import DENIED, Guarded
+from lab.guard import DENIED, FINDINGS, Guarded
 from lab.network import HOME, OTHER
+from lab.tokens import Token
 
 pytestmark = pytest.mark.root
 
@@ -67,9 +68,10 @@ def test_mptcp_is_as_absent_in_block(leakstop: Run, lab: Lab) -> None:
     assert [(e["ip"], e["via"]) for e in denied.events("connect")] == [(OTHER[0], "connect")]
 
 
-def test_mptcp_is_listed_in_audit(leakstop: Run) -> None:
+def test_mptcp_is_as_absent_in_audit(leakstop: Run) -> None:
+    """What is written to TLS could not be told to go there."""
     done = leakstop(python(FALL_BACK, OTHER[0]), policy=AUDIT)
-    assert (done.code, done.stdout) == (0, ""), done.stderr
+    assert (done.code, done.stdout) == (0, f"{errno.EPROTONOSUPPORT}\n"), done.stderr
     (seen,) = done.events("connect")
     assert (seen["ip"], seen["port"], seen["transport"]) == (OTHER[0], 443, "tcp")
     (flow,) = done.report["flows"]
@@ -125,6 +127,27 @@ def test_a_ping_to_a_named_host(leakstop: Run, pingable: Lab) -> None:
     policy = "version: 1\nmode: block\nallow: icmp://home.test\n"
     done = leakstop(["sh", "-c", ping], policy=policy)
     assert done.code == 0, done.stderr
+
+
+SECRET_PING = """\
+import os, socket, struct, sys
+made = socket.socket(*map(int, sys.argv[2:]))
+text = struct.pack("!BBHHH", 8, 0, 0, 0, 7) + os.environb[sys.argv[1].encode()]
+made.sendto(text, ("{there}", 9))
+"""
+
+
+@pytest.mark.parametrize("made", [(2, 2, 1), UDP_LITE], ids=["ping", "udp-lite"])
+def test_a_secret_in_what_is_neither_tcp_nor_udp(
+    leakstop: Run, pingable: Lab, secret: Token, made: tuple[int, int, int]
+) -> None:
+    command = python(SECRET_PING.format(there=OTHER[0]), secret.name, *made)
+    assert pingable.run(command, env=secret.env).returncode == 0
+    run = leakstop(command, policy=AUDIT, secrets=[secret])
+    assert run.code == FINDINGS, run.stderr
+    (write,) = run.events("write")
+    assert (write["ip"], write["applied"]) == (OTHER[0], "deny")
+    assert run.shows(secret) == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])

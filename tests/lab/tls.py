@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,20 +21,27 @@ class Authority:
         """Write the certificate that clients must trust."""
         self._ca.cert_pem.write_to_path(str(path))
 
-    def server_context(self, addresses: Iterable[str]) -> ssl.SSLContext:
-        """Make a server's context, good for any name and, without one, for its addresses."""
-        named = cache(lambda name: self._context([name]))
+    def server_context(
+        self, addresses: Iterable[str], *, protocols: Sequence[str] = ()
+    ) -> ssl.SSLContext:
+        """Make a server's context, good for any name and, without one, for its addresses.
+
+        ``protocols`` are agreed on by ALPN, the first that the client knows.
+        """
+        named = cache(lambda name: self._context([name], protocols))
 
         def choose(channel: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
             if name:
                 channel.context = named(name)
 
-        context = self._context(addresses)
+        context = self._context(addresses, protocols)
         context.sni_callback = choose
         return context
 
-    def _context(self, identities: Iterable[str]) -> ssl.SSLContext:
+    def _context(self, identities: Iterable[str], protocols: Sequence[str]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
         self._ca.issue_cert(*identities).configure_cert(context)
         return context
 

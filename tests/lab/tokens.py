@@ -55,6 +55,11 @@ def hexadecimal(name: str = "SIGNING_SALT") -> Token:
     return Token(name, secrets.token_hex(20))
 
 
+def cloud_key(name: str = "AWS_SECRET_ACCESS_KEY") -> Token:
+    """A key in the shape of AWS's: its name tells that it belongs nowhere."""
+    return Token(name, "".join(secrets.choice(_BASE62 + "+/") for _ in range(40)))
+
+
 def _checked(prefix: str, length: int = 40) -> str:
     """Random characters after ``prefix``, closed by the six base62 digits of their CRC-32."""
     body = "".join(secrets.choice(_BASE62) for _ in range(length - len(prefix) - 6))

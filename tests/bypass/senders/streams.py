@@ -109,6 +109,7 @@ def source_route(parcel: Parcel) -> None:
     at_socket=True,
     errors=("EPROTONOSUPPORT",),
     unheard=("EPROTONOSUPPORT",),
+    audited=False,
     **_tcp,
 )
 def multipath(parcel: Parcel) -> None:
