@@ -72,6 +72,12 @@ def works(hosts: int) -> Mapping[str, Order]:
         "first byte": {**echo, "work": "first byte", "count": 100},
         "TLS handshake, first byte": {**shaking_hands(hosts), "count": 20},
         "TCP, a round trip": {**echo, "work": "round trips", "parts": 200, "count": 5},
+        "TLS, a round trip": {
+            **shaking_hands(hosts),
+            "work": "sealed round trips",
+            "parts": 200,
+            "count": 5,
+        },
         "TCP, a MiB": {**discard, "work": "bulk", "parts": 32, "count": 3},
         "UDP, a datagram": {**discard, "work": "datagrams", "parts": 2000, "count": 5},
         "exec /bin/true": {"work": "exec", "count": 40},

@@ -14,6 +14,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from statistics import median
 from time import perf_counter_ns, sleep
@@ -24,6 +25,8 @@ _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: close at once, so that no socket waits for a minute (TIME_WAIT)."""
 _LITTLE = b"x" * 32
 _MIB = bytes(1 << 20)
+_DATA = os.urandom(1 << 20)
+"""As compressed data is: nothing in it repeats itself."""
 
 
 def connect(order: dict[str, Any], number: int) -> None:
@@ -55,10 +58,30 @@ def first_byte(order: dict[str, Any], number: int) -> None:
 
 def handshake(order: dict[str, Any], number: int) -> None:
     """The same within TLS, where the name of the server is shown to whoever looks on."""
-    names = order["sni"]
-    with _tls().wrap_socket(_connected(order), server_hostname=names[number % len(names)]) as sock:
+    with _sealed(order, number) as sock:
         sock.send(_LITTLE)
         sock.recv(1)
+
+
+def first_write(order: dict[str, Any], number: int) -> int:
+    """Of such a connection only the first write, in nanoseconds."""
+    with _sealed(order) as sock:
+        began = perf_counter_ns()
+        sock.send(_LITTLE)
+        return perf_counter_ns() - began
+
+
+def upload(order: dict[str, Any], number: int) -> int:
+    """Send ``parts`` MiB within TLS, ``size`` bytes at a time, until the far end has read them."""
+    size = order["size"]
+    with _sealed(order) as sock:
+        began = perf_counter_ns()
+        for _ in range(order["parts"]):
+            for start in range(0, len(_DATA), size):
+                sock.sendall(_DATA[start : start + size])
+        with suppress(OSError):  # it just goes away
+            sock.unwrap()
+        return perf_counter_ns() - began
 
 
 def visit(order: dict[str, Any], number: int) -> None:
@@ -85,6 +108,15 @@ def round_trips(order: dict[str, Any], number: int) -> None:
             sock.recv(1)
 
 
+def sealed_round_trips(order: dict[str, Any], number: int) -> None:
+    """The same within TLS."""
+    names = order["sni"]
+    with _tls().wrap_socket(_connected(order), server_hostname=names[number % len(names)]) as sock:
+        for _ in range(order["parts"]):
+            sock.send(b"x")
+            sock.recv(1)
+
+
 def datagrams(order: dict[str, Any], number: int) -> None:
     """Send ``parts`` small datagrams from one socket."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -105,14 +137,17 @@ def execute(order: dict[str, Any], number: int) -> None:
     os.waitpid(pid, 0)
 
 
-WORK: dict[str, Callable[[dict[str, Any], int], None]] = {
+WORK: dict[str, Callable[[dict[str, Any], int], int | None]] = {
     "connect": connect,
     "lookup": lookup,
     "first byte": first_byte,
     "handshake": handshake,
+    "first write": first_write,
+    "upload": upload,
     "visit": visit,
     "bulk": bulk,
     "round trips": round_trips,
+    "sealed round trips": sealed_round_trips,
     "datagrams": datagrams,
     "spin": spin,
     "exec": execute,
@@ -124,6 +159,16 @@ def _connected(order: dict[str, Any]) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     sock.connect((order["address"], order["port"]))
     return sock
+
+
+def _sealed(order: dict[str, Any], number: int = 0) -> ssl.SSLSocket:
+    names = order["sni"]
+    sock = _connected(order)
+    if "proxy_to" in order:
+        sock.sendall(f"CONNECT {order['proxy_to']} HTTP/1.1\r\n\r\n".encode())
+        while not sock.recv(4096).endswith(b"\r\n\r\n"):
+            pass
+    return _tls().wrap_socket(sock, server_hostname=names[number % len(names)])
 
 
 @cache
@@ -138,7 +183,8 @@ def _tls() -> ssl.SSLContext:
 def repeat(order: dict[str, Any]) -> dict[str, Any]:
     """Do it ``count`` times, on processor ``cpu`` if one is named.
 
-    What one costs is the median, divided by the ``parts`` that each consists of.
+    What one costs is the median, divided by the ``parts`` that each consists of: of the whole, or
+    of what the work itself has measured.
     """
     if "cpu" in order:
         os.sched_setaffinity(0, {order["cpu"]})
@@ -146,8 +192,8 @@ def repeat(order: dict[str, Any]) -> dict[str, Any]:
     first = order.get("first", 0)
     for number in range(first, first + order["count"]):
         began = perf_counter_ns()
-        work(order, number)
-        took.append(perf_counter_ns() - began)
+        measured = work(order, number)
+        took.append(measured or perf_counter_ns() - began)
     return {"ns": median(took) / order.get("parts", 1), "done": len(took)}
 
 

@@ -22,6 +22,8 @@ from functools import partial
 
 ECHO, DISCARD = 7, 9
 """RFC 862 and RFC 863."""
+SINK = 8443
+"""As DISCARD, within TLS."""
 LIFETIME_S = 3600
 """Longer than any run, so that what was learned once holds."""
 PACE_S = 0.005
@@ -88,11 +90,13 @@ def answer(address: str, led_to: str) -> None:
         sock.sendto(head + query[12:] + record, peer)
 
 
-def sealed(certificate: str) -> Callable[[socket.socket], object]:
-    """Echo within TLS."""
+def sealed(
+    certificate: str, attend: Callable[[socket.socket], object]
+) -> Callable[[socket.socket], object]:
+    """The same within TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    return lambda connection: echo(context.wrap_socket(connection, server_side=True))
+    return lambda connection: attend(context.wrap_socket(connection, server_side=True))
 
 
 def main(address: str, named: str, certificate: str, ports: Sequence[str]) -> None:
@@ -105,7 +109,8 @@ def main(address: str, named: str, certificate: str, ports: Sequence[str]) -> No
         partial(serve, address, ECHO, echo),
         partial(serve, address, DISCARD, discard),
         partial(ignore_datagrams, address, DISCARD),
-        partial(serve, named, 443, sealed(certificate)),
+        partial(serve, named, 443, sealed(certificate, echo)),
+        partial(serve, named, SINK, sealed(certificate, discard)),
         *(partial(drop, address, int(port)) for port in ports),
     ]
     for server in servers:

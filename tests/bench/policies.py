@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""How long policies of many hosts take to read and compile, and the reference scan for secrets."""
+"""How long policies of many hosts take to read and compile."""
 
 from __future__ import annotations
 
-import base64
-import os
 import time
 from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
 from bench.figures import heading, table
-from bench.stage import ZONE, host_name, made_up_secrets
+from bench.stage import ZONE, host_name
 from leakstop.bpf import fill
 from leakstop.cli.prepare import preset_texts
 from leakstop.policy.canonical import from_canonical, to_canonical
@@ -19,13 +17,12 @@ from leakstop.policy.merge import Given, build, gather
 from leakstop.policy.presets import Presets
 from leakstop.policy.tables import compile_tables
 from leakstop.secrets.needles import table_of
-from leakstop.sensor.kernel import load
+from leakstop.sensor.load import load
 
 SIZES = {10: 9, 10_000: 3, 50_000: 1}
 """Hosts, and how often."""
 CONDITIONS = 250
 """Different ports in the last policy: with the presets' own, no more than the kernel's 256."""
-SCANNED = 1 << 20
 
 
 def policies() -> None:
@@ -104,20 +101,3 @@ def _steps(text: str, presets: Presets) -> list[float]:
 
 def _no_file(name: str) -> str:
     raise AssertionError(f"{name} is not asked for")
-
-
-def needles() -> None:
-    """The reference scan in Python; the kernel's is in the table of execs."""
-    heading("Scan for secrets, the reference in Python")
-    data = base64.b64encode(os.urandom(SCANNED))[:SCANNED]
-    rows = []
-    for number in (3, 100):
-        found = table_of(made_up_secrets(number))
-        took = []
-        for _ in range(3):
-            began = time.process_time()
-            found.scan(data)
-            took.append(time.process_time() - began)
-        rate = SCANNED / median(took) / (1 << 20)
-        rows.append((f"{number} secrets", found.stride, f"{rate:.1f}"))
-    table(("", "stride", "MiB/s"), rows)

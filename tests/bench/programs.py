@@ -15,7 +15,7 @@ from leakstop.policy.rules import Policy
 from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import table_of
-from leakstop.sensor.kernel import load
+from leakstop.sensor.load import load
 
 _STATS_RUN_TIME = 0
 """BPF_STATS_RUN_TIME of <linux/bpf.h>"""
@@ -68,7 +68,7 @@ def loaded(policy: Policy, secrets: Sequence[Secret]) -> tuple[Program, ...]:
     opened = load(policy, compile_tables(policy), table_of(secrets), uplinks=True)
     try:
         return tuple(
-            _program(library().call("bpf_program__fd", opened._program(name)))
+            _program(library().call("bpf_program__fd", opened.program(name)))
             for name in opened.programs()
         )
     finally:

@@ -17,13 +17,25 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT / "agent"), str(_ROOT / "tests")]
 
-from bench import agent, arming, costs, policies, queued, soak, verifier  # noqa: E402
+from bench import (  # noqa: E402
+    agent,
+    arming,
+    builds,
+    costs,
+    matcher,
+    policies,
+    queued,
+    scan,
+    soak,
+    uploads,
+    verifier,
+)
 from bench.figures import machine  # noqa: E402
 from bench.stage import Stage  # noqa: E402
 
 SECTIONS = (
-    *("hosts", "nfqueue", "secrets", "arming", "memory", "events", "soak"),
-    *("policies", "needles", "verifier"),
+    *("hosts", "nfqueue", "secrets", "uploads", "builds", "arming", "memory", "events", "soak"),
+    *("policies", "matcher", "scan", "verifier"),
 )
 
 
@@ -48,12 +60,15 @@ def main() -> int:
             "hosts": lambda: costs.hosts(stage, wanted.rounds),
             "nfqueue": lambda: queued.nfqueue(stage, wanted.rounds),
             "secrets": lambda: costs.secrets(stage, wanted.rounds),
+            "uploads": lambda: uploads.uploads(stage, wanted.rounds // 2),
+            "builds": lambda: builds.builds(stage, wanted.rounds // 4),
             "arming": lambda: arming.arming(stage, wanted.rounds // 2),
             "memory": lambda: agent.memory(stage),
             "events": lambda: agent.events(stage),
             "soak": lambda: soak.soak(stage, wanted.seconds, busy=wanted.busy),
             "policies": policies.policies,
-            "needles": policies.needles,
+            "matcher": lambda: matcher.matcher(max(3, wanted.rounds // 4)),
+            "scan": lambda: scan.scan(wanted.rounds),
             "verifier": lambda: verifier.verifier(agree=wanted.agree),
         }
         for section in chosen:

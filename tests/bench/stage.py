@@ -21,7 +21,7 @@ from typing import Any
 
 import trustme
 
-from bench.peer import DISCARD
+from bench.peer import DISCARD, SINK
 from lab import Lab, cgroup, tokens
 from lab.guard import AGENT
 from leakstop.cli import prepare
@@ -38,7 +38,7 @@ NAMED = "203.0.113.91"
 PORT = 443
 QUEUED_PORT = 444
 """Connections here wait for the verdict of a queue, where there is one (nfqueue.py)."""
-SERVERS = 7
+SERVERS = 8
 """That peer.py runs."""
 HERE = Path(__file__).parent
 ZONE = "bench.test"
@@ -54,6 +54,7 @@ def host_name(number: int) -> str:
 def policy_text(hosts: int, mode: str = "block") -> str:
     """A policy with so many hosts, as a block of text: half names, half addresses."""
     names = [host_name(number) for number in range(hosts // 2)]
+    names += [f"{name}:{SINK}" for name in names[:1]]
     addresses = [f"2001:db8:{number >> 8:x}:{number & 255:x}::1" for number in range(hosts // 2)]
     lines = "".join(f"  {host}\n" for host in names + addresses)
     # These are the far end, and make it a resolver whose answers are believed.
