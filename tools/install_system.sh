@@ -35,6 +35,10 @@ need musl-tools command -v musl-gcc
 need golang-go command -v go
 need gdb command -v gdb
 need strace command -v strace
+need openssl command -v openssl
+need wget command -v wget
+need socat command -v socat
+need rustc command -v rustc
 
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ]; then

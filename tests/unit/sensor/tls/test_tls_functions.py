@@ -58,7 +58,7 @@ pub mod conn {
     impl<T> PlaintextSink for ConnectionCommon<T> {
         #[inline(never)]
         fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-            std::hint::black_box(&buf);
+            unsafe { std::ptr::read_volatile(&buf) };
             Ok(buf.len())
         }
     }
@@ -68,7 +68,8 @@ RUST_MAIN = """
 use rustls::conn::{ConnectionCommon, PlaintextSink};
 fn main() {
     let mut conn = ConnectionCommon { at: 1u8 };
-    let sink: &mut dyn PlaintextSink = std::hint::black_box(&mut conn);
+    let mut sink: &mut dyn PlaintextSink = &mut conn;
+    sink = unsafe { std::ptr::read_volatile(&mut sink) };
     sink.write(b"/rustls-0.23.1/src/conn.rs").unwrap();
 }
 """
