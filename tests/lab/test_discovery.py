@@ -23,10 +23,14 @@ Guard = Callable[..., Guarded]
 
 
 def step(lab: Lab, token: Token, command: str) -> list[str]:
-    """A step that gets ``token`` in its environment while the guard is in force."""
+    """A step that gets ``token`` in its environment while the guard is in force.
+
+    It waits a little: on a busy machine a program may be over before its environment was read
+    (docs/adr/0006).
+    """
     (lab.directory / "value").write_text(token.value)
     script = lab.directory / "step.sh"
-    script.write_text(f"{command}\n")
+    script.write_text(f"sleep 0.3\n{command}\n")
     read = f"{token.name}=$(cat {lab.directory}/value) && export {token.name}"
     return ["sh", "-c", f"{read} && exec sh -e {shlex.quote(str(script))}"]
 

@@ -17,6 +17,7 @@ import pytest
 from lab import Lab
 from lab.guard import Guarded
 from lab.tokens import Token
+from leakstop.sensor.tls.follower import LATE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -112,7 +113,8 @@ def check(
     assert writes, f"nothing was seen: {run.events('opaque')} {run.stderr}"
     assert {write["library"] for write in writes} == {library}
     assert {write["applied"] for write in writes} == {"deny"}
-    assert run.events("opaque") == []
+    # On a busy machine the library may be looked at just after the hello.
+    assert {event["why"] for event in run.events("opaque")} <= {LATE}
     assert run.shows(secret) == []
     return run
 

@@ -194,7 +194,7 @@ def test_hostile_input_is_bounded(case: str) -> None:
     took, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert made <= len(HOSTILE[case]) + 2 * ROOM
-    assert took < 3, f"{took:.1f} s, traced"
+    assert took < 10, f"{took:.1f} s, traced"
     assert peak < 100 << 20, f"{peak >> 20} MiB"
 
 
