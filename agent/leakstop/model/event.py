@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import Union
 
 from leakstop.model.channel import Channel, Library, Tie
+from leakstop.model.container import ContainerAsked, ContainerSeen
+from leakstop.model.coverage import Finished, Gap, Loss
 from leakstop.model.flow import Stream, Transport
+from leakstop.model.tamper import Tamper
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 
 
@@ -62,6 +65,7 @@ class ProcessSeen:
     exe: str
     argv: tuple[str, ...]
     start_ns: int = 0
+    tag: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Fork:
     pid: int
     ppid: int
     start_ns: int = 0
+    tag: int = 0
+    """To whom it belongs: ``enum tag`` of leakstop.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,15 @@ class Exec:
     start_ns: int = 0
     cgroup: int = 0
     """cgroup v2 id."""
+    tag: int = 0
+    program: str = ""
+    """Path of the file that is run, of a script its interpreter's; empty if it has none here."""
+    inode: int = 0
+    """Of that file."""
+    unlinked: bool = False
+    """It has no name any more, or never had one (memfd_create)."""
+    held: bool = False
+    """It is stopped until the agent has said what its step may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +129,13 @@ class StepSeen:
     ts_ns: int
     pid: int
     step: str
+    """What people see."""
+    names: tuple[str, ...] = ()
+    """All that it is called in a policy: that, its id, its ``uses:`` without the ref."""
+    source: str = ""
+    """Where the name is from: ``runner log``, ``environment``."""
+    place: str = ""
+    """``file:line`` of the workflow where the step stands, as far as known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +163,8 @@ class Question:
     """Denied over TCP: the socket's cookie, by which the agent ends the connection. Else 0."""
     begun: bool = False
     """A part of what was found in the name has left before, in other questions."""
+    narrowed: bool = False
+    """Whoever made the socket may less by scoped rules than ``pid``, so this was judged as both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +205,8 @@ class Connect:
     """The socket's cookie where a connection that exists was denied, so that it can be ended."""
     family: str = ""
     """The kind of a socket that is not IP's: ``packet``, ``vsock``, ``xdp``, or its number."""
+    narrowed: bool = False
+    """As of a ``Question``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +235,8 @@ class StreamSeen:
     """Secrets that the process has on its command line."""
     killed: bool = False
     """The kernel killed the process; otherwise the agent has to."""
+    narrowed: bool = False
+    """As of a ``Question``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,41 +352,6 @@ class Bound:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Something was not seen."""
-
-    ts_ns: int
-    where: str
-    """Which counter, e.g. ``events`` or ``scratch``."""
-    count: int
-    """How many since the last ``Loss`` of this counter."""
-
-    @property
-    def missed(self) -> bool:
-        """Whether something went unseen; else it was refused, or not looked into as deeply."""
-        return self.where not in (
-            *("addresses", "answers", "marks", "names"),
-            *("plaintexts", "secrets"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """The agent was away; the kernel went on deciding."""
-
-    ts_ns: int
-    since_ns: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The guard was taken down in order. A journal without it means that the agent died."""
-
-    ts_ns: int
-
-
 Event = Union[
     Started,
     ProcessSeen,
@@ -376,6 +369,9 @@ Event = Union[
     SecretFound,
     ShapeSeen,
     Bound,
+    ContainerSeen,
+    ContainerAsked,
+    Tamper,
     Loss,
     Gap,
     Finished,

@@ -36,6 +36,21 @@ class Stream(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Who:
+    """Whose flow it is, as scoped rules judge it."""
+
+    steps: tuple[str, ...] | None = ()
+    """What its step is called: the name that people see, its id, its ``uses:`` without the ref.
+    Empty outside of steps; ``None``: nobody knows."""
+    process: str = "/"
+    """Path of the executable; empty: nobody knows."""
+    container: tuple[str, ...] | None = ()
+    """Image and name; empty outside of containers, ``None``: nobody knows."""
+    runner: bool = False
+    """It is the runner itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """One attempt to reach something."""
 
@@ -51,3 +66,4 @@ class Flow:
     """What the connection shows of itself, as soon as it has."""
     shown: str = ""
     """The name in the stream (SNI or Host; lower case, no trailing dot), empty if it shows none."""
+    who: Who = Who()

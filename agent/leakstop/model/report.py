@@ -14,6 +14,18 @@ from leakstop.model.verdict import Action, Leak, Mode, Reason, RuleRef
 
 
 @dataclass(frozen=True, slots=True)
+class Away:
+    """A time for which the guard was not whole."""
+
+    since_s: float
+    """Wall clock, seconds since the epoch."""
+    until_s: float
+    why: str
+    undecided: bool = False
+    """Programs were off; else the kernel went on deciding, and nobody recorded what."""
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """What was seen, and what was not."""
 
@@ -25,6 +37,7 @@ class Coverage:
     notes: tuple[str, ...] = ()
     """What could not be seen, in whole sentences."""
     agent_died: bool = False
+    gaps: tuple[Away, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class FlowRecord:
     """The destination of the connection, where the stream asks for another one than that."""
     relayed_for: ProcessView | None = None
     """Who was connected to this program on loopback, and may have sent this through it."""
+    only_for: str = ""
+    """Whom a rule allows it to instead, and where: ``step `Publish` (ci.yml:8)``."""
 
     @property
     def destination(self) -> str:
@@ -87,6 +102,18 @@ def at_port(place: str, port: int) -> str:
     """``host:port``, brackets around an IPv6 address; the bare place without a port."""
     host = f"[{place}]" if ":" in place else place
     return f"{host}:{port}" if port else host
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of the job."""
+
+    name: str
+    """As flows and findings call it."""
+    place: str = ""
+    """``file:line`` of the workflow, as far as known."""
+    source: str = ""
+    """Where the name is from (``StepSeen.source``)."""
 
 
 CANARY = "canary"
@@ -183,6 +210,8 @@ class Report:
     """Of Leakstop."""
     offset_ns: int = 0
     """Boot-clock nanoseconds at ``started_s``: converts ``ts_ns`` to wall time."""
+    steps: tuple[StepView, ...] = ()
+    """In the order in which they began."""
 
     def wall_s(self, ts_ns: int) -> float:
         """Wall-clock seconds of a boot-clock time stamp."""
