@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from hypothesis import strategies as st
 
-from leakstop.model.flow import Flow, Stream, Transport
+from leakstop.model.flow import Flow, Stream, Transport, Who
 from leakstop.model.verdict import Action, Mode, RuleRef
 from leakstop.policy.rules import (
     AddressPlace,
@@ -22,6 +22,7 @@ from leakstop.policy.rules import (
     Reach,
     Rule,
 )
+from leakstop.policy.scopes import EVERYBODY, Scope
 
 # "ab" and "b" look alike to code that forgets the dot between labels.
 LABELS = ("a", "b", "ab")
@@ -67,12 +68,46 @@ port_ranges = st.tuples(st.sampled_from(_PORTS), st.sampled_from(_PORTS)).map(
 ports = st.sampled_from((0, *_PORTS)) | st.integers(1, 65535)
 
 
+def _some(*texts: str) -> st.SearchStrategy[tuple[str, ...]]:
+    """None of them more often than any."""
+    few = st.lists(st.sampled_from(texts), min_size=1, max_size=2, unique=True).map(tuple)
+    return st.just(()) | st.just(()) | few
+
+
+scopes = st.just(EVERYBODY) | st.one_of(
+    st.builds(
+        Scope,
+        _some("Publish", "Pub*", "Build [x]", "Build ?x?", "*", "publish-step", "acme/publish"),
+        _some("/usr/bin/curl", "curl", "/opt/curl", "node"),
+        _some("alpine", "alpine:*", "*", "d?"),
+    ),
+    st.just(Scope(runner=True)),
+)
+_CONTAINERS: tuple[tuple[str, ...] | None, ...] = (None, (), ("alpine:3", "db"), ("alpine",))
+_STEPS: tuple[tuple[str, ...] | None, ...] = (
+    None,
+    (),
+    ("Publish", "publish-step", "acme/publish"),
+    ("Publish",),
+    ("Build [x]", "build"),
+    ("Build x",),
+)
+whos = st.builds(
+    Who,
+    st.sampled_from(_STEPS),
+    st.sampled_from(("", "/", "/usr/bin/curl", "/opt/curl", "/usr/bin/node")),
+    st.sampled_from(_CONTAINERS),
+) | st.just(Who(runner=True))
+
+
 def rules(
     action: Action, protocols: tuple[Protocol, ...] = tuple(Protocol)
 ) -> st.SearchStrategy[Rule]:
     """Rules of one action; those without ports are without."""
 
-    def build(place: Place, protocol: Protocol, ranges: list[PortRange], quiet: bool) -> Rule:
+    def build(
+        place: Place, protocol: Protocol, ranges: list[PortRange], quiet: bool, scope: Scope
+    ) -> Rule:
         ported = protocol not in (Protocol.ICMP, Protocol.DNS, Protocol.ANY)
         text = f"{protocol.value}://{place}"
         return Rule(
@@ -82,10 +117,15 @@ def rules(
             tuple(ranges) if ported else (),
             RuleRef(text, "policy.yml", 1),
             quiet and action is Action.DENY,
+            scope=scope,
         )
 
     ranges = st.lists(port_ranges, min_size=1, max_size=3)
-    return st.builds(build, places, st.sampled_from(protocols), ranges, st.booleans())
+    return st.builds(build, places, st.sampled_from(protocols), ranges, st.booleans(), scopes)
+
+
+def _for_everybody(rule: Rule) -> Rule:
+    return replace(rule, scope=EVERYBODY)
 
 
 _NARROW = tuple(protocol for protocol in Protocol if protocol is not Protocol.ANY)
@@ -99,7 +139,7 @@ policies = st.builds(
     mode=st.sampled_from(Mode),
     rules=st.lists(allows | allows | denies, max_size=10).map(tuple),
     homes=st.dictionaries(st.sampled_from(SECRETS), homes, max_size=3),
-    sinks=st.lists(rules(Action.DENY), max_size=3).map(tuple),
+    sinks=st.lists(rules(Action.DENY).map(_for_everybody), max_size=3).map(tuple),
 )
 local_networks = st.lists(
     st.sampled_from(
@@ -117,13 +157,13 @@ local_networks = st.lists(
 @st.composite
 def flows(draw: st.DrawFn) -> Flow:
     """A question for a name, or a try to reach an address that names may have led to."""
-    transport = draw(st.sampled_from(Transport))
+    transport, who = draw(st.sampled_from(Transport)), draw(whos)
     if transport is Transport.DNS:
-        return Flow(transport, names=(draw(names),))
+        return Flow(transport, names=(draw(names),), who=who)
     led = tuple(draw(st.lists(names, max_size=3, unique=True)))
     ip = draw(addresses.map(str) | addresses.map(str) | st.just(""))
     port = draw(ports) if transport in (Transport.TCP, Transport.UDP) else 0
-    return Flow(transport, port, ip, led)
+    return Flow(transport, port, ip, led, who=who)
 
 
 @st.composite
@@ -139,8 +179,9 @@ def flows_near(draw: st.DrawFn, policy: Policy) -> Flow:
     transport = draw(st.sampled_from((usual, usual, usual, *Transport)))
     led = [_near_name(draw, each.place) for each in (rule, other)]
     found = [name for name in led if name] or [draw(names)]
+    who = draw(whos)
     if transport is Transport.DNS:
-        return Flow(transport, names=(found[0],))
+        return Flow(transport, names=(found[0],), who=who)
     port = 0
     if transport in (Transport.TCP, Transport.UDP):
         edges = [edge for ports in rule.ports for edge in (ports.first, ports.last)]
@@ -154,7 +195,7 @@ def flows_near(draw: st.DrawFn, policy: Policy) -> Flow:
         ip = str(kind(edge % (1 << network.max_prefixlen)))
     elif draw(st.booleans()):
         ip = str(draw(addresses))
-    flow = Flow(transport, port % 65536, ip, tuple(dict.fromkeys(found)))
+    flow = Flow(transport, port % 65536, ip, tuple(dict.fromkeys(found)), who=who)
     return flow if transport is not Transport.TCP or draw(st.booleans()) else draw(shown(flow))
 
 
@@ -215,6 +256,8 @@ __all__ = [
     "port_ranges",
     "ports",
     "rules",
+    "scopes",
     "shown",
     "situations",
+    "whos",
 ]

@@ -16,7 +16,7 @@ from leakstop.model.event import SecretHit
 from leakstop.secrets.encodings import HEX, PERCENT, RAW, Needle, needles_of
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.masker import Masker
-from leakstop.secrets.needles import NeedleTable, build, table_of
+from leakstop.secrets.needles import MAX_STRIDE, NeedleTable, build, table_of
 
 FEW = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -45,15 +45,38 @@ def table_for(values: list[bytes]) -> NeedleTable:
 @FEW
 @given(cores, st.data())
 def test_every_core_is_found_at_every_alignment(values: list[bytes], data: st.DataObject) -> None:
-    table = table_for(values)
+    assert_found_at_every_alignment(table_for(values), data)
+
+
+@FEW
+@given(
+    st.lists(st.integers(23, 80), min_size=1, max_size=4),
+    st.lists(st.integers(15, 40), max_size=3),
+    seeds,
+    st.data(),
+)
+def test_the_largest_stride_and_what_is_found_later(
+    declared: list[int], found: list[int], seed: int, data: st.DataObject
+) -> None:
+    rng = random.Random(seed)
+    table = table_for([rng.randbytes(length) for length in declared])
+    assert table.stride == MAX_STRIDE
+    assert_found_at_every_alignment(table, data)
+    more = [Secret(f"F{at}", rng.randbytes(length)) for at, length in enumerate(found)]
+    grown = table.extend(more)
+    assert grown.cores[: len(table.cores)] == table.cores
+    assert grown.stride <= min([MAX_STRIDE, *(length - 7 for length in found)])
+    assert_found_at_every_alignment(grown, data)
+
+
+def assert_found_at_every_alignment(table: NeedleTable, data: st.DataObject) -> None:
     core = data.draw(st.sampled_from(table.cores))
     around = data.draw(st.binary(max_size=40))
-    for alignment in range(16):
+    owner, encoding = table.owners[table.cores.index(core)]
+    for alignment in range(MAX_STRIDE):
         text = bytes(alignment) + core + around
         assert set(table.scan(text)) == naive(table, text)
-        assert SecretHit(table.names[table.owners[table.cores.index(core)][0]], RAW) in table.scan(
-            text
-        )
+        assert SecretHit(table.names[owner], encoding) in table.scan(text)
 
 
 @FEW

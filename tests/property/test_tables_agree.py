@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 from ipaddress import IPv4Address, IPv6Address
+from operator import or_
 from random import Random
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Transport, Who
 from leakstop.model.verdict import Action, Mode, Reason, RuleRef
 from leakstop.policy.canonical import from_canonical, to_canonical, with_digest
 from leakstop.policy.closure import cut_ports
-from leakstop.policy.match import at_home, decide, is_sink, plain_network
+from leakstop.policy.match import at_home, decide, for_others, is_sink, plain_network
 from leakstop.policy.rules import (
     AddressPlace,
     IPNetwork,
@@ -26,6 +28,7 @@ from leakstop.policy.rules import (
     Rule,
     tidy,
 )
+from leakstop.policy.scopes import EVERYBODY
 from leakstop.policy.tables import compile_tables
 from property.strategies import (
     SECRETS,
@@ -40,6 +43,7 @@ from property.strategies import (
     policies,
     port_ranges,
     situations,
+    whos,
 )
 
 fixed = settings(derandomize=True, database=None, deadline=None, max_examples=80)
@@ -62,6 +66,61 @@ def test_the_tables_decide_as_the_reference_does(
             assert tables.at_home(secret, flow) == home
             if home:
                 event("at home")
+
+
+@fixed
+@given(policies, whos)
+def test_whom_a_rule_is_for_falls_into_the_three_parts_of_the_kernel(
+    policy: Policy, who: Who
+) -> None:
+    met = compile_tables(policy).scopes
+    step = met.of_step(who.steps, runner=who.runner)
+    program = met.of_program(who.process)
+    assert met.of(who) == step & program & met.of_container(who.container)
+    if who.process:
+        bare = who.process.rpartition("/")[2]
+        added = (met.programs.get(name, 0) for name in {who.process, bare} if name)
+        assert program == reduce(or_, added, met.of_program("/"))
+
+
+@fixed
+@given(situations(), whos)
+def test_who_is_not_known_has_the_least_right(situation: tuple[Policy, Flow], who: Who) -> None:
+    policy, flow = situation
+    unknown, known = replace(flow, who=Who(None, "", None)), replace(flow, who=who)
+    here, there = decide(policy, unknown), decide(policy, known)
+    assert here.policy is Action.DENY or there.policy is Action.ALLOW
+    for secret in SECRETS:
+        assert at_home(policy, secret, known) or not at_home(policy, secret, unknown)
+
+
+@fixed
+@given(situations(), whos)
+def test_whose_a_flow_is_means_nothing_without_scopes(
+    situation: tuple[Policy, Flow], who: Who
+) -> None:
+    policy, flow = situation
+    open_to_all = tuple(replace(rule, scope=EVERYBODY) for rule in policy.rules)
+    policy = replace(policy, rules=open_to_all)
+    assert decide(policy, flow) == decide(policy, replace(flow, who=who))
+    assert not compile_tables(replace(policy, homes={})).scopes.any
+
+
+@fixed
+@given(situations())
+def test_what_is_for_others_is_an_allow_that_misses_by_who_alone(
+    situation: tuple[Policy, Flow],
+) -> None:
+    policy, flow = situation
+    if decide(policy, flow).policy is Action.ALLOW:
+        return
+    rule = for_others(policy.rules, flow)
+    if rule is None:
+        return
+    assert rule in policy.rules and rule.scope != EVERYBODY and not rule.scope.runner
+    event("for others")
+    freed = replace(policy, rules=tuple(_freed(each) for each in policy.rules))
+    assert decide(freed, flow).policy is Action.ALLOW
 
 
 @fixed
@@ -201,6 +260,13 @@ def _as_parsed(rule: Rule) -> Rule:
     if isinstance(rule.place, NamePlace):
         return rule
     return replace(rule, place=AddressPlace(plain_network(rule.place.network)))
+
+
+def _freed(rule: Rule) -> Rule:
+    """What ``rule`` would be, were it for everybody; nothing if it denies."""
+    if rule.action is Action.DENY:
+        return replace(rule, action=Action.ALLOW, place=NamePlace("nowhere"), protocol=Protocol.DNS)
+    return replace(rule, scope=EVERYBODY)
 
 
 def _on(ranges: list[PortRange], port: int) -> bool:

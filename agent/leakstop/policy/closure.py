@@ -38,7 +38,7 @@ class NameNode:
     own: bool = False
     """A rule allows exactly this name."""
     deep_budget: int = 0
-    """Who pays for a name that only a wildcard allows: number of the budget plus one, or 0."""
+    """Who pays for a name: number of the budget plus one, or 0."""
     one_budget: int = 0
     """The same for names one label below this node."""
 
@@ -90,12 +90,14 @@ class Places:
         """Close the names: by reversed bytes, exact names with NUL, those below one with a dot.
 
         Args:
-            own: names that a rule allows exactly: no sinks, and they cost nothing.
+            own: names that a rule allows exactly: no sinks, and wildcards do not pay for them.
             sink: conditions of sinks.
-            budgets: of the allowed wildcards; the narrowest that covers a name pays for it.
+            budgets: of the allowed patterns; the narrowest that covers a name pays for it, and of
+                those for numbered names the most generous.
         """
         exact, one, deep = (self._names[reach] for reach in (Reach.EXACT, Reach.ONE, Reach.DEEP))
-        payers = {budget.place: number for number, budget in enumerate(budgets, 1)}
+        generous = sorted(enumerate(budgets, 1), key=lambda numbered: numbered[1].names)
+        payers = {place: number for number, budget in generous for place in budget.places}
         below: dict[str, tuple[int, int]] = {"": (0, 0)}
 
         def deep_below(name: str) -> tuple[int, int]:
@@ -119,7 +121,8 @@ class Places:
             bits, payer = deep_below(parent)
             bits |= named | one.get(parent, 0)
             if name in own:
-                closed = node(bits & ~sink, 0, True, 0, 0)
+                payer = payers.get(NamePlace(name), 0)
+                closed = node(bits & ~sink, 0, True, payer, payer)
             else:
                 payer = payers.get(NamePlace(parent, Reach.ONE), payer)
                 closed = node(bits, 0, False, payer, payer)

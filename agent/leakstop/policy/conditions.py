@@ -9,6 +9,7 @@ from enum import Enum
 from leakstop.errors import PolicyError
 from leakstop.policy.match import TCP_PROTOCOLS
 from leakstop.policy.rules import Home, Place, PortRange, Protocol, Rule, tidy
+from leakstop.policy.scopes import EVERYBODY, Scope
 
 LIMIT = 256
 """Bits of a vector: four words of 64 in the kernel."""
@@ -34,6 +35,7 @@ class Condition:
     """Sorted; they neither overlap nor touch."""
     places: frozenset[Place] = frozenset()
     """Of a home: where it is, so that secrets with the same home share it. Else empty."""
+    scope: Scope = EVERYBODY
 
 
 class Conditions:
@@ -41,20 +43,20 @@ class Conditions:
 
     def __init__(self) -> None:
         self._index: dict[Condition, int] = {}
-        self._tidied: dict[tuple[Kind, Protocol, tuple[PortRange, ...]], int] = {}
+        self._tidied: dict[tuple[Kind, Protocol, tuple[PortRange, ...], Scope], int] = {}
 
     def of_rule(self, kind: Kind, rule: Rule) -> int:
         """The bit of all rules of this kind, protocol and ports."""
-        written = (kind, rule.protocol, rule.ports)
+        written = (kind, rule.protocol, rule.ports, rule.scope)
         bit = self._tidied.get(written)
         if bit is None:
-            bit, _ = self._bit(Condition(kind, *spoken(kind, rule)))
+            bit, _ = self._bit(Condition(kind, *spoken(kind, rule), scope=rule.scope))
             self._tidied[written] = bit
         return bit
 
     def of_home(self, rule: Rule, places: frozenset[Place]) -> tuple[int, bool]:
         """The bit of a home with the ports of ``rule``, and whether it is new."""
-        return self._bit(Condition(Kind.HOME, *spoken(Kind.HOME, rule), places))
+        return self._bit(Condition(Kind.HOME, *spoken(Kind.HOME, rule), places, rule.scope))
 
     @property
     def room(self) -> int:
@@ -88,12 +90,12 @@ def spoken(kind: Kind, rule: Rule) -> tuple[Protocol, tuple[PortRange, ...]]:
     return protocol, tidy(rule.ports) if ported else ()
 
 
-def by_ports(home: Home) -> dict[tuple[Protocol, tuple[PortRange, ...]], list[Rule]]:
+def by_condition(home: Home) -> dict[tuple[Protocol, tuple[PortRange, ...], Scope], list[Rule]]:
     """The rules of ``home``, by what one condition can say of them."""
-    groups: dict[tuple[Protocol, tuple[PortRange, ...]], list[Rule]] = {}
+    groups: dict[tuple[Protocol, tuple[PortRange, ...], Scope], list[Rule]] = {}
     for rule in () if home.nowhere else home.rules:
-        groups.setdefault(spoken(Kind.HOME, rule), []).append(rule)
+        groups.setdefault((*spoken(Kind.HOME, rule), rule.scope), []).append(rule)
     return groups
 
 
-__all__ = ["LIMIT", "Condition", "Conditions", "Kind", "by_ports", "spoken"]
+__all__ = ["LIMIT", "Condition", "Conditions", "Kind", "by_condition", "spoken"]

@@ -26,6 +26,7 @@ from leakstop.policy.rules import (
     Reach,
     Rule,
 )
+from leakstop.policy.scopes import EVERYBODY, Scope
 from leakstop.policy.words import PRESET_SYNONYMS, WELL_KNOWN_PORTS, did_you_mean
 from leakstop.policy.zones import REGISTRIES
 
@@ -69,6 +70,7 @@ class Reference:
     ref: RuleRef
     quiet: bool = False
     why: str = ""
+    scope: Scope = EVERYBODY
 
     @property
     def word(self) -> str:
@@ -90,7 +92,8 @@ class Extras:
     quiet: bool = False
     why: str = ""
     names: int = 0
-    """How many names below a wildcard may be asked for; 0 is not written."""
+    """How many of the names that it covers may be asked for; 0 is not written."""
+    scope: Scope = EVERYBODY
 
 
 PLAIN = Extras()
@@ -161,10 +164,10 @@ def reference(
         )
     if extras.names:
         raise DestinationError(
-            f"`names` rations the names below a wildcard, and `{name}` brings its own hosts",
-            fix="write it into a rule for `*.x`",
+            f"`names` rations the names of a pattern, and `{name}` brings its own hosts",
+            fix="write it into a rule for `*.x` or for numbered names",
         )
-    return Reference(kind, name, action, ref, extras.quiet, extras.why)
+    return Reference(kind, name, action, ref, extras.quiet, extras.why, extras.scope)
 
 
 def expand(
@@ -191,19 +194,25 @@ def expand(
             "`dns` is about a name that may be looked up, not about an address",
             fix=f"to believe this resolver write `udp://{places[0]}:53`",
         )
-    quiet, why, names = extras.quiet, extras.why, extras.names
-    if names and any(isinstance(p, AddressPlace) or p.reach is Reach.EXACT for p in places):
+    quiet, why, names, scope = extras.quiet, extras.why, extras.names, extras.scope
+    if names and not _is_pattern(places):
         raise DestinationError(
-            f"`names` rations the names below a wildcard, and `{text}` is none",
-            fix="write it into a rule for `*.x`; an exact name costs nothing",
+            f"`names` rations the names of a pattern, and `{text}` is none",
+            fix="write it into a rule for `*.x` or for numbered names; one name costs nothing",
         )
     return tuple(
         [
-            Rule(action, place, protocol, channel, ref, quiet, why, names)
+            Rule(action, place, protocol, channel, ref, quiet, why, names, scope)
             for place in places
             for protocol, channel in channels
         ]
     )
+
+
+def _is_pattern(places: Sequence[Place]) -> bool:
+    """Whether many names may be meant: those below a wildcard, or numbered ones."""
+    first = places[0]
+    return isinstance(first, NamePlace) and (first.reach is not Reach.EXACT or len(places) > 1)
 
 
 def _channels(

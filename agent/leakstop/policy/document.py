@@ -11,11 +11,11 @@ import posixpath
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from leakstop.model.verdict import Action
+from leakstop.model.verdict import Action, RuleRef
 from leakstop.policy import keys, source
 from leakstop.policy.destination import Entry
 from leakstop.policy.entries import CaseText, Reader
-from leakstop.policy.fields import Fields, choice, items, read_fields, scalar
+from leakstop.policy.fields import Fields, check_choice, choice, items, read_fields, scalar
 from leakstop.policy.inline import HomeText
 from leakstop.policy.problem import Source, raise_all
 from leakstop.policy.traps import missing_space
@@ -45,7 +45,11 @@ class Document:
     homes: Mapping[str, HomeText]
     choices: Mapping[str, str]
     """Of ``mode leak fail-on on-unsupported`` those that were written."""
+    lockdown: frozenset[str]
+    """What is taken away from the job."""
     cases: tuple[CaseText, ...]
+    steps: tuple[RuleRef, ...]
+    """Those that it names, each where it is written."""
 
 
 def read(
@@ -82,7 +86,9 @@ def read(
         entries,
         reader.homes(homes.value) if homes else {},
         _choices(found, fields),
+        _lockdown(found, fields),
         reader.cases(cases.value) if cases else (),
+        tuple(reader.steps),
     )
     raise_all(found.problems)
     return document
@@ -121,6 +127,19 @@ def _choices(found: Source, fields: Fields) -> Mapping[str, str]:
         if value is not None:
             written[name] = value
     return written
+
+
+def _lockdown(found: Source, fields: Fields) -> frozenset[str]:
+    field = fields.get("lockdown")
+    taken = set()
+    for item in items(found, field.value, "lockdown") if field else ():
+        text = scalar(found, item, "lockdown")
+        problem = check_choice("lockdown", text) if text is not None else None
+        if problem is not None:
+            found.error(item, *problem)
+        elif text is not None:
+            taken.add(text)
+    return frozenset(taken)
 
 
 def _extends(found: Source, fields: Fields) -> tuple[Extended, ...]:

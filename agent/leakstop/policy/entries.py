@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from leakstop.model.verdict import Action, RuleRef
@@ -27,11 +27,15 @@ from leakstop.policy.inline import HomeText, is_folded, read_word, refuse_folded
 from leakstop.policy.ports import parse_ports
 from leakstop.policy.problem import Source
 from leakstop.policy.rules import AddressPlace, PortRange, Protocol, Rule
+from leakstop.policy.scope_text import read_one, read_scope
+from leakstop.policy.scopes import EVERYBODY, Scope, written
 from leakstop.policy.source import Mapping, Node, Scalar, Sequence
 
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOSTLIKE = re.compile(r"[a-z0-9.*:/{}\[\]-]+")
-_BARE_WORD_LENGTH = 16
+_BARE_WORD_LENGTH = 7
+"""One byte less than the shortest value that is watched."""
+_LABEL_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class CaseText:
     text: str
     """As written, e.g. ``deny: publish:pip``."""
     ref: RuleRef
+    scope: Scope
+    """Whose flow it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Reader:
 
     source: Source
     presets: Collection[str]
+    steps: list[RuleRef] = field(default_factory=list)
+    """Those that rules, homes and cases name, each where it is written."""
 
     def rules(self, node: Node, section: str, action: Action) -> tuple[Entry, ...]:
         """Read the value of ``allow`` or ``deny``."""
@@ -123,7 +131,7 @@ class Reader:
             self.source.error(
                 kinds[1].key, f"`{first}` and `{second}` in one rule", "write two rules"
             )
-        extras = self._extras(fields, action)
+        extras = self._extras(fields, section, action)
         if not kinds and len(self.source.problems) == errors:
             self.source.error(
                 node, f"{where} does not say where", f"add one of {', '.join(keys.KINDS)}"
@@ -157,7 +165,7 @@ class Reader:
             return ()
         return entries
 
-    def _extras(self, fields: Fields, action: Action) -> Extras:
+    def _extras(self, fields: Fields, section: str, action: Action) -> Extras:
         protocol = choice(self.source, fields, "protocol")
         quiet = fields.get("quiet")
         if quiet is not None and action is not Action.DENY:
@@ -167,26 +175,29 @@ class Reader:
         why = fields.get("why")
         reason = scalar(self.source, why.value, "why") if why else None
         ports = fields.get("ports")
+        names = self._names(fields.get("names"), section)
         return Extras(
             Protocol(protocol) if protocol else None,
             self._ports(ports.value) if ports else (),
             choice(self.source, fields, "quiet") == "true",
             reason or "",
-            self._names(fields.get("names"), action),
+            # A preset that is denied rations nothing: nobody may ask for any of its names.
+            names if action is Action.ALLOW else 0,
+            read_scope(self.source, fields, self.steps),
         )
 
-    def _names(self, field: Field | None, action: Action) -> int:
-        """How many names a wildcard allows; 0 if that was not written."""
+    def _names(self, field: Field | None, section: str) -> int:
+        """How many names a pattern allows; 0 if that was not written."""
         text = scalar(self.source, field.value, "names") if field else None
         if field is None or text is None:
             return 0
-        if action is not Action.ALLOW:
+        if section != "allow":
             what = "`names` belongs to `allow`: what is denied needs no ration"
             self.source.error(field.key, what, "remove it")
         elif re.fullmatch("[1-9][0-9]{0,8}", text) and int(text) <= NAMES_MAX:
             return int(text)
         else:
-            fix = f"how many names below the wildcard a job may ask for: 1 to {NAMES_MAX}"
+            fix = f"how many names of the pattern a job may ask for: 1 to {NAMES_MAX}"
             self.source.error(field.value, f"`names: {text}` is no such number", fix)
         return 0
 
@@ -254,11 +265,14 @@ class Reader:
 
     def _home(self, name: Scalar, node: Node) -> HomeText:
         ref = RuleRef(name.text, self.source.name, name.line)
+        scope = EVERYBODY
         if isinstance(node, Mapping):
             where = f"the home of `{name.text}`"
-            fields = read_fields(self.source, node, keys.HOME, keys.RESERVED_HOME, where)
-            to = fields.get("to")
+            fields = read_fields(self.source, node, keys.HOME, (), where)
+            scope, to = read_scope(self.source, fields, self.steps), fields.get("to")
             if to is None:
+                if fields.pairs:
+                    self.source.error(node, f"{where} does not say where", "add `to:`")
                 return HomeText((), (), ref)
             node = to.value
         if isinstance(node, Sequence) and not node.items:
@@ -267,11 +281,14 @@ class Reader:
         listed = [item for item in items(self.source, node, name.text) if self._is_text(item)]
         texts = tuple(item.text for item in listed)
         if texts == ("nowhere",):
+            if scope != EVERYBODY:
+                what = "`nowhere` is nowhere for everybody"
+                self.source.error(listed[0], what, "leave out the other keys")
             return HomeText((), texts, ref)
         found: list[Entry] = []
         for item in listed:
             if not item.broken:
-                found += self._home_entries(name, item)
+                found += self._home_entries(name, item, Extras(scope=scope))
         return HomeText(tuple(found), texts, ref)
 
     def _is_text(self, item: Scalar | Mapping) -> TypeGuard[Scalar]:
@@ -281,7 +298,7 @@ class Reader:
             )
         return isinstance(item, Scalar)
 
-    def _home_entries(self, name: Scalar, item: Scalar) -> Iterator[Entry]:
+    def _home_entries(self, name: Scalar, item: Scalar, extras: Extras) -> Iterator[Entry]:
         if item.text == "nowhere":
             self.source.error(item, "`nowhere` stands alone", "remove it, or the others")
             return
@@ -290,7 +307,7 @@ class Reader:
             return
         try:
             ref = RuleRef(item.text, self.source.name, item.line)
-            yield from parse(item.text, Action.ALLOW, ref, presets=self.presets)
+            yield from parse(item.text, Action.ALLOW, ref, presets=self.presets, extras=extras)
         except DestinationError as error:
             if _may_be_shown(item.text):
                 self.source.error(item, error.what, error.fix)
@@ -313,7 +330,7 @@ class Reader:
                 fix = "write two cases" if kinds else "write `{allow: a.test}`"
                 self.source.error(node, f"{where} has one of `allow`, `deny`, `leak`", fix)
             return None
-        kind = kinds[0]
+        kind, scope = kinds[0], read_one(self.source, fields, self.steps)
         value, to = fields[kind].value, fields.get("to")
         secret = ""
         if (kind == "leak") != (to is not None):
@@ -329,28 +346,32 @@ class Reader:
         # A case is one flow, so its destination means what it means under `allow`.
         destination = RuleRef(text, self.source.name, value.line)
         entries = read_word(self.source, value, destination, Action.ALLOW, self.presets)
-        shown = f"{{leak: {secret}, to: {text}}}" if secret else f"{kind}: {text}"
-        return CaseText(kind, entries, secret, shown, RuleRef(shown, self.source.name, node.line))
+        parts = [f"leak: {secret}", f"to: {text}"] if secret else [f"{kind}: {text}"]
+        parts += written(scope)
+        shown = f"{{{', '.join(parts)}}}" if len(parts) > 1 else parts[0]
+        ref = RuleRef(shown, self.source.name, node.line)
+        return CaseText(kind, entries, secret, shown, ref, scope)
 
 
 def _as_text(kind: str, text: str, extras: Extras) -> str:
     """A rule that was a map, on one line and so that it can be pasted."""
-    if extras.protocol is None and not extras.ports and not extras.names:
+    plain = extras.scope == EVERYBODY
+    if plain and extras.protocol is None and not extras.ports and not extras.names:
         return text if kind in ("host", "ip", "preset") else f"{kind}:{text}"
     ports = ", ".join(str(each) for each in extras.ports)
     parts = [f"{kind}: {text}"]
     parts += [f"ports: [{ports}]"] if ports else []
     parts += [f"protocol: {extras.protocol.value}"] if extras.protocol else []
     parts += [f"names: {extras.names}"] if extras.names else []
+    parts += written(extras.scope)
     return "{" + ", ".join(parts) + "}"
 
 
 def _may_be_shown(text: str) -> bool:
     """Whether a text that is no destination looks like one, rather than like a secret's value."""
-    if len(text) <= _BARE_WORD_LENGTH:
-        return _HOSTLIKE.fullmatch(text) is not None
-    labels = re.split(r"[.:/]", text)
-    return _HOSTLIKE.fullmatch(text) is not None and max(map(len, labels)) <= _BARE_WORD_LENGTH
+    labels = re.findall(r"[^.:/]+", text)
+    longest = _LABEL_LENGTH if len(labels) > 1 else _BARE_WORD_LENGTH
+    return _HOSTLIKE.fullmatch(text) is not None and max(map(len, labels), default=0) <= longest
 
 
 __all__ = ["CaseText", "Reader"]

@@ -20,6 +20,7 @@ from leakstop.policy.match import (
     to_address,
 )
 from leakstop.policy.rules import IPNetwork, NamePlace, Place, Policy, Protocol, Reach, Rule
+from leakstop.policy.scopes import EVERYBODY, Scope
 
 _NEAR = 3
 """Rules that just miss: a few help, all those of a long policy do not."""
@@ -117,7 +118,8 @@ def describe_rule(rule: Rule) -> str:
     """Say where a rule was written and what it covers."""
     via = f", from `{rule.ref.via}`" if rule.ref.via else ""
     where = f"`{rule.ref.text}` ({rule.ref.place()}{via})"
-    return f"{where} covers {describe_place(rule.place)}, {describe_use(rule)}"
+    alone = "" if rule.scope == EVERYBODY else f", for {describe_scope(rule.scope)} alone"
+    return f"{where} covers {describe_place(rule.place)}, {describe_use(rule)}{alone}"
 
 
 def describe_place(place: Place) -> str:
@@ -146,6 +148,24 @@ def describe_use(rule: Rule) -> str:
     return f"{spoken}{transport} port{'' if single else 's'} {', '.join(map(str, rule.ports))}"
 
 
+def describe_owner(rule: Rule) -> str:
+    """Say whom a scoped rule is for, and where that is written."""
+    return f"{describe_scope(rule.scope)} ({rule.ref.place()})"
+
+
+def describe_scope(scope: Scope) -> str:
+    """Say whom a scope covers: ``step `Publish```."""
+    if scope.runner:
+        return "the runner itself"
+    said = {"process": scope.process, "container": scope.container, "step": scope.step}
+    texts = (
+        f"{noun} {' or '.join(f'`{name}`' for name in names)}"
+        for noun, names in said.items()
+        if names
+    )
+    return " in ".join(texts) or "everybody"
+
+
 def _near(policy: Policy, flow: Flow) -> Iterator[str]:
     """Tell which allows would match but for one thing."""
     address = to_address(flow.ip)
@@ -154,7 +174,9 @@ def _near(policy: Policy, flow: Flow) -> Iterator[str]:
             continue
         where = f"`{rule.ref.text}` ({rule.ref.place()})"
         if covers(rule.place, flow.names, address):
-            yield f"{where} covers it for {describe_use(rule)} only"
+            meant = rule.scope.covers(flow.who)
+            only = describe_use(rule) if meant else describe_scope(rule.scope)
+            yield f"{where} covers it for {only} only"
         elif isinstance(rule.place, NamePlace) and speaks(rule, flow, denies=False):
             missed = (_missed(rule.place, name) for name in flow.names)
             yield from (f"{where} {what}" for what in missed if what)
@@ -174,8 +196,10 @@ def _missed(place: NamePlace, name: str) -> str:
 __all__ = [
     "Explanation",
     "describe_flow",
+    "describe_owner",
     "describe_place",
     "describe_rule",
+    "describe_scope",
     "describe_use",
     "describe_verdict",
     "explain",

@@ -15,6 +15,7 @@ TOP = (
     "leak",
     "fail-on",
     "on-unsupported",
+    "lockdown",
     "expect",
 )
 """Keys of a policy."""
@@ -22,20 +23,19 @@ TOP = (
 KINDS = ("host", "ip", "registry", "publish", "preset")
 """Keys of a rule that say where; a rule has exactly one."""
 
-RULE = (*KINDS, "ports", "protocol", "names", "quiet", "why")
+SCOPE = ("step", "process", "container")
+"""Keys that say whom something is for."""
+
+RULE = (*KINDS, "ports", "protocol", *SCOPE, "names", "quiet", "why")
 """Keys of a rule."""
 
-CASE = ("allow", "deny", "leak", "to")
+CASE = ("allow", "deny", "leak", "to", *SCOPE)
 """Keys of an ``expect`` case."""
 
-HOME = ("to",)
+HOME = ("to", *SCOPE)
 """Keys of a secret's home written as a map."""
 
 RESERVED: Mapping[str, str] = {
-    "container": "0.2",
-    "lockdown": "0.2",
-    "process": "0.2",
-    "step": "0.2",
     "canaries": "0.3",
     "http": "0.4",
     "ceiling": "0.5",
@@ -48,16 +48,16 @@ RESERVED: Mapping[str, str] = {
 }
 """Words of later releases: refused with the release that brings them, never half-obeyed."""
 
-RESERVED_TOP = ("canaries", "ceiling", "for", "lockdown")
-RESERVED_RULE = ("container", "http", "owner", "process", "step", "until")
-RESERVED_CASE = ("container", "job", "process", "repo", "step", "workflow")
-RESERVED_HOME = ("process", "step")
+RESERVED_TOP = ("canaries", "ceiling", "for")
+RESERVED_RULE = ("http", "owner", "until")
+RESERVED_CASE = ("job", "repo", "workflow")
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "mode": ("audit", "block"),
     "leak": ("kill", "fail", "warn"),
     "fail-on": ("low", "medium", "high", "critical"),
     "on-unsupported": ("fail", "audit"),
+    "lockdown": ("sudo", "docker"),
     "protocol": ("tls", "http", "tcp", "udp", "dns", "icmp"),
     "quiet": ("true", "false"),
 }

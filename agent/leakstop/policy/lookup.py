@@ -13,6 +13,7 @@ from leakstop.policy.destination import Entry, Extras, Reference, parse
 from leakstop.policy.place import DestinationError
 from leakstop.policy.presets import BUILT_IN, RUNNER, SINKS, Presets
 from leakstop.policy.rules import NamePlace, Place, Protocol, Reach, Rule
+from leakstop.policy.scopes import EVERYBODY, Scope
 
 Indexes = Mapping[str, tuple[str, ...]]
 """For each word such as ``registry:pip`` its destinations as text, with scheme and port."""
@@ -45,21 +46,21 @@ class Lookup:
         return tuple(found)
 
     def runner(self) -> tuple[Rule, ...]:
-        """What is always allowed."""
-        return self._built_in(RUNNER, Action.ALLOW)
+        """What is always allowed, to the runner itself and nobody else."""
+        return self._built_in(RUNNER, Action.ALLOW, Scope(runner=True))
 
     def sinks(self) -> tuple[Rule, ...]:
         """Where anyone can store data, on whatever port."""
         return self._built_in(SINKS, Action.DENY)
 
-    def _built_in(self, name: str, action: Action) -> tuple[Rule, ...]:
+    def _built_in(self, name: str, action: Action, scope: Scope = EVERYBODY) -> tuple[Rule, ...]:
         if name not in self.presets.names:
             return ()
-        return self._open(Reference("preset", name, action, RuleRef(name, BUILT_IN)))
+        return self._open(Reference("preset", name, action, RuleRef(name, BUILT_IN), scope=scope))
 
     def _preset(self, word: Reference) -> tuple[Rule, ...]:
         rules = self._open(word)
-        if word.action is Action.ALLOW:
+        if word.action is Action.ALLOW or not word.scope.may_be_runner:
             return rules
         needed = [rule.place for rule in self.runner()]
         kept = tuple(rule for rule in rules if not _meet_any(rule.place, needed))
@@ -76,7 +77,7 @@ class Lookup:
         for entry in self.presets.entries(word.name, word.action):
             origin = RuleRef(entry.ref.text, word.ref.source, word.ref.line, word.word)
             quiet, why = word.quiet or entry.quiet, word.why or entry.why
-            placed = replace(entry, ref=origin, quiet=quiet, why=why)
+            placed = replace(entry, ref=origin, quiet=quiet, why=why, scope=word.scope)
             if isinstance(placed, Rule):
                 found.append(placed)
             else:
@@ -96,7 +97,7 @@ class Lookup:
             )
         for text in self.indexes[word.word]:
             origin = RuleRef(text, word.ref.source, word.ref.line, via)
-            extras = Extras(quiet=word.quiet, why=word.why)
+            extras = Extras(quiet=word.quiet, why=word.why, scope=word.scope)
             try:
                 entries = parse(text, word.action, origin, extras=extras, words=False)
             except DestinationError as error:

@@ -26,6 +26,7 @@ from leakstop.policy.rules import (
     Rule,
     tidy,
 )
+from leakstop.policy.scopes import EVERYBODY
 
 IPAddress = Union[IPv4Address, IPv6Address]
 
@@ -93,7 +94,8 @@ def reaches(rules: Iterable[Rule], flow: Flow) -> Rule | None:
 
     An address is no identity, since thousands of sites share one. So once a TCP stream has shown
     what it is, a rule for a name reaches it only if the stream is what that rule accepts; and
-    if it shows a name, a rule with the same protocol and ports must be about that name, too.
+    if it shows a name, a rule with the same protocol, ports and scope must be about that name,
+    too.
     """
     matching = tuple(_matching(rules := tuple(rules), flow, denies=False))
     if flow.stream is Stream.UNSEEN:
@@ -103,9 +105,18 @@ def reaches(rules: Iterable[Rule], flow: Flow) -> Rule | None:
     leading = [rule for rule in matching if rule.protocol in accepts]
     if trusting or not leading or not flow.shown:
         return _narrowest(trusting or leading)
-    channels = {(rule.protocol, tidy(rule.ports)) for rule in leading}
+    channels = set(map(_channel, leading))
     named = _matching(rules, replace(flow, ip="", names=(flow.shown,)), denies=False)
-    return _narrowest(rule for rule in named if (rule.protocol, tidy(rule.ports)) in channels)
+    return _narrowest(rule for rule in named if _channel(rule) in channels)
+
+
+def for_others(rules: Iterable[Rule], flow: Flow) -> Rule | None:
+    """Find the narrowest scoped one of ``rules`` (allows, or a home) that would reach ``flow``,
+    were it somebody else's. What the runner alone may is no policy's word about others."""
+    scoped = (rule for rule in rules if rule.scope != EVERYBODY and not rule.scope.runner)
+    freed = {replace(rule, scope=EVERYBODY): rule for rule in scoped if rule.action is Action.ALLOW}
+    found = reaches(freed, flow)
+    return None if found is None else freed[found]
 
 
 def at_home(policy: Policy, secret: str, flow: Flow) -> bool:
@@ -193,13 +204,22 @@ def _matching(rules: Iterable[Rule], flow: Flow, *, denies: bool) -> Iterator[Ru
     names = flow.names[:1] if question else flow.names
     address = None if question else to_address(flow.ip)
     for rule in rules:
-        if speaks(rule, flow, denies=denies) and covers(rule.place, names, address):
+        if (
+            speaks(rule, flow, denies=denies)
+            and covers(rule.place, names, address)
+            and rule.scope.covers(flow.who, unknown=denies)
+        ):
             yield rule
 
 
 def _claiming(flow: Flow) -> Flow:
     """``flow`` with the name that it shows among its names: a deny, or a sink, believes it."""
     return replace(flow, names=(*flow.names, flow.shown)) if flow.shown else flow
+
+
+def _channel(rule: Rule) -> tuple[object, ...]:
+    """What rules for two names on one connection have in common."""
+    return rule.protocol, tidy(rule.ports), rule.scope
 
 
 def _trusts(rule: Rule) -> bool:
@@ -233,7 +253,8 @@ def _stays(flow: Flow, local: Sequence[IPNetwork]) -> bool:
 
 
 def _narrowest(rules: Iterable[Rule]) -> Rule | None:
-    """The rule to name: the narrowest, then a loud one, then the first that was written."""
+    """The rule to name: the narrowest place, ports and scope, then a loud one, then the first
+    that was written."""
     return min(rules, key=_width, default=None)
 
 
@@ -246,7 +267,7 @@ def _width(rule: Rule) -> tuple[int, ...]:
         network = plain_network(place.network)
         reach = (1, network.max_prefixlen - network.prefixlen)
     ports = sum(ports.last - ports.first + 1 for ports in rule.ports)
-    return (*reach, rule.protocol is Protocol.ANY, ports, rule.quiet)
+    return (*reach, rule.protocol is Protocol.ANY, ports, rule.scope == EVERYBODY, rule.quiet)
 
 
 __all__ = [
@@ -257,6 +278,7 @@ __all__ = [
     "at_home",
     "covers",
     "decide",
+    "for_others",
     "is_sink",
     "judge",
     "plain_network",

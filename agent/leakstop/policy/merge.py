@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leakstop.model.finding import Severity
-from leakstop.model.verdict import Leak, Mode
+from leakstop.model.verdict import Leak, Mode, RuleRef
 from leakstop.policy.advice import advise
 from leakstop.policy.bulk import uncollected
 from leakstop.policy.canonical import with_digest
@@ -43,6 +43,8 @@ class Built:
     """``file:line: warning: …``, each with its cure on a second line."""
     cases: tuple[Case, ...]
     """Of all files, if they were asked for."""
+    steps: tuple[RuleRef, ...]
+    """Those that the files name, each where it is written."""
 
 
 @uncollected
@@ -67,6 +69,7 @@ def build(gathered: Gathered, indexes: Indexes, *, cases: bool = False) -> Built
             leak=Leak(_nearest(gathered, "leak")),
             fail_on=Severity(_nearest(gathered, "fail-on")),
             on_unsupported=_nearest(gathered, "on-unsupported"),
+            lockdown=frozenset().union(*(each.lockdown for each in gathered.documents)),
             rules=(*rules, *lookup.asides, *lookup.runner()),
             homes={name: _home(placed, lookup) for name, placed in gathered.homes.items()},
             format_homes=_format_homes(gathered, indexes),
@@ -77,7 +80,8 @@ def build(gathered: Gathered, indexes: Indexes, *, cases: bool = False) -> Built
     expected = [case for document in gathered.documents for case in document.cases]
     built = build_cases(expected, lookup) if cases else ()
     warnings = tuple(dict.fromkeys((*lookup.warnings, *advise(policy))))
-    return Built(policy, warnings, built)
+    steps = tuple(step for document in gathered.documents for step in document.steps)
+    return Built(policy, warnings, built, steps)
 
 
 def _nearest(gathered: Gathered, name: str) -> str:

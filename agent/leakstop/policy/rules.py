@@ -11,6 +11,7 @@ from typing import Union
 
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Action, Leak, Mode, RuleRef
+from leakstop.policy.scopes import EVERYBODY, Scope
 
 IPNetwork = Union[IPv4Network, IPv6Network]
 
@@ -140,6 +141,7 @@ class Rule:
     why: str = ""
     names: int = 0
     """Of an allowed wildcard: how many names below it a job may ask for; 0 is not written."""
+    scope: Scope = EVERYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,8 @@ class Policy:
     fail_on: Severity = Severity.HIGH
     on_unsupported: str = ""
     """``fail`` or ``audit``; empty means: fail in block, audit in audit."""
+    lockdown: frozenset[str] = frozenset()
+    """What is taken away from the job: ``sudo``, ``docker``."""
     rules: tuple[Rule, ...] = ()
     homes: Mapping[str, Home] = field(default_factory=dict)
     """By secret name."""

@@ -19,7 +19,7 @@ from leakstop.model.verdict import Action, Reason
 from leakstop.policy.budgets import Budget, budgets
 from leakstop.policy.bulk import uncollected
 from leakstop.policy.closure import NameNode, NetworkNode, Places, cut_ports, network_key
-from leakstop.policy.conditions import LIMIT, Condition, Conditions, Kind, by_ports
+from leakstop.policy.conditions import LIMIT, Condition, Conditions, Kind, by_condition
 from leakstop.policy.match import (
     ACCEPTS,
     LOOPBACK,
@@ -36,12 +36,13 @@ from leakstop.policy.rules import (
     Protocol,
     Rule,
 )
+from leakstop.policy.scopes import EVERYBODY, Scopes
 from leakstop.policy.special import special_networks
 
 PortKey = tuple[int, int, int]
 """Protocol number (``Proto``), first port of the prefix, prefix length 0 to 16."""
 
-_DNS_PORT = 53
+DNS_PORT = 53
 _NOWHERE = NetworkNode(vector=0, local=False)
 _NAMELESS = NameNode(deep=0, one=0)
 
@@ -92,6 +93,8 @@ class Tables:
     """The same of ``Policy.format_homes``."""
     conditions: tuple[Condition, ...]
     """What the bits stand for, lowest first."""
+    scopes: Scopes
+    """Which of them a process meets by who it is."""
     resolvers: tuple[str, ...]
     """Addresses that the policy allows on UDP port 53: what they answer is believed."""
     budgets: tuple[Budget, ...]
@@ -198,7 +201,8 @@ class Tables:
             names |= self.lookup_name(name)
         node = _NOWHERE if question else self.lookup_address(flow.ip)
         port = flow.port if flow.transport in (Transport.TCP, Transport.UDP) else 0
-        return names, node, self.lookup_port(PROTO[flow.transport], port)
+        met = self.lookup_port(PROTO[flow.transport], port) & self.scopes.of(flow.who)
+        return names, node, met
 
 
 @uncollected
@@ -221,7 +225,7 @@ def compile_tables(policy: Policy, *, local: Sequence[IPNetwork] = ()) -> Tables
     format_homes = {
         words: _add_home(home, conditions, places)
         for words, home in policy.format_homes.items()
-        if conditions.room >= len(by_ports(home))
+        if conditions.room >= len(by_condition(home))
     }
     for network in (*LOOPBACK, *local):
         places.add_local(network)
@@ -246,10 +250,11 @@ def compile_tables(policy: Policy, *, local: Sequence[IPNetwork] = ()) -> Tables
         homes=homes,
         format_homes=format_homes,
         conditions=found,
+        scopes=Scopes(tuple((each.scope, each.kind is Kind.DENY) for each in found)),
         resolvers=(),
         budgets=rationed,
     )
-    closed = tables.lookup_port(Proto.UDP, _DNS_PORT) & tables.deny
+    closed = tables.lookup_port(Proto.UDP, DNS_PORT) & tables.deny
     teachers = (
         str(place)
         for place in _teachers(policy.rules)
@@ -266,7 +271,7 @@ def vector_bytes(vector: int) -> bytes:
 def _add_home(home: Home, conditions: Conditions, places: Places) -> int:
     """Give a home its conditions, one for each set of ports in it, and return their mask."""
     mask = 0
-    for rules in by_ports(home).values():
+    for rules in by_condition(home).values():
         bit, new = conditions.of_home(rules[0], frozenset(rule.place for rule in rules))
         mask |= bit
         for rule in rules if new else ():
@@ -306,13 +311,17 @@ def _port_table(conditions: Sequence[Condition]) -> dict[PortKey, int]:
 
 
 def _teachers(rules: Iterable[Rule]) -> Iterator[AddressPlace]:
-    """The single addresses that a rule allows on port 53: that is how a resolver is declared."""
+    """The single addresses that a rule allows on port 53: that is how a resolver is declared.
+
+    What it answers is believed for everybody, so it is one for everybody or none.
+    """
     for rule in rules:
         place = rule.place
         if (
             rule.action is Action.ALLOW
+            and rule.scope == EVERYBODY
             and rule.protocol is Protocol.UDP
-            and any(_DNS_PORT in ports for ports in rule.ports)
+            and any(DNS_PORT in ports for ports in rule.ports)
             and isinstance(place, AddressPlace)
             and place.network.prefixlen == place.network.max_prefixlen
         ):
@@ -320,6 +329,7 @@ def _teachers(rules: Iterable[Rule]) -> Iterator[AddressPlace]:
 
 
 __all__ = [
+    "DNS_PORT",
     "LIMIT",
     "PROTO",
     "Condition",

@@ -14,6 +14,7 @@ SYNONYMS: Mapping[str, str] = {
     "block": "deny",
     "blocklist": "deny",
     "disable-sudo": "lockdown",
+    "disable-sudo-and-containers": "lockdown",
     "egress-policy": "mode",
     "exceptions": "for",
     "include": "extends",
@@ -46,6 +47,7 @@ VALUE_SYNONYMS: Mapping[str, Mapping[str, str]] = {
     "leak": {"block": "kill", "deny": "kill", "stop": "kill", "audit": "warn", "log": "warn"},
     "fail-on": {"info": "low", "error": "high", "warning": "medium"},
     "on-unsupported": {"error": "fail", "ignore": "audit", "warn": "audit"},
+    "lockdown": {"root": "sudo", "sudoers": "sudo", "containers": "docker"},
     "protocol": {"https": "tls", "ssl": "tls", "ping": "icmp", "ssh": "tcp", "quic": "udp"},
     "quiet": {"yes": "true", "on": "true", "no": "false", "off": "false"},
 }

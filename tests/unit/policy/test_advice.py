@@ -15,8 +15,8 @@ ABOVE = ZONE.partition(".")[2]
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        ("mode: block", "nothing but the runner's own hosts may be reached"),
-        ("mode: block\nallow: []", "nothing but the runner's own hosts may be reached"),
+        ("mode: block", "no step may reach anything"),
+        ("mode: block\nallow: []", "no step may reach anything"),
         ('allow: "*.store.test"', "anyone can own a name in this zone"),
         (f'allow: "**.{ZONE}"', "anyone can own a name in this zone"),
         (f'allow: "**.{ABOVE}"', "anyone can own a name in this zone"),
@@ -29,6 +29,32 @@ ABOVE = ZONE.partition(".")[2]
         ("deny: results.runner.test", "which the runner itself needs"),
         ("deny: results.runner.test:443", "which the runner itself needs"),
         ("allow: node\ndeny: publish:npm", "cannot tell them apart"),
+        ("allow: runner", "here it is to the job's steps"),
+        ("deny: {host: a.test, process: /bin/curl}", "write `/usr/bin/curl`, or the bare name"),
+        ("allow: {publish: pip}", "`publish:pip` is open to every step of the job"),
+        ("allow: publish:npm", "`{publish: npm, step: NAME}`"),
+        ("allow: {publish: npm, process: npm}", "is a sieve, not a boundary"),
+        ("allow: {publish: npm, container: node*}", "any step can start such a container"),
+        (
+            "allow: [registry:npm, {publish: npm, step: Publish}]",
+            "alone, but `registry:npm` (policy-1.yml:2) opens packages.test to everybody",
+        ),
+        (
+            "allow:\n  - {host: a.b.test, container: x}\n  - '*.b.test'",
+            "(policy-1.yml:4) opens a.b.test to everybody",
+        ),
+        (
+            "allow: {host: cr.test, step: [Push, docker/build-push-action]}",
+            "`step: docker/build-push-action` reaches no registry itself",
+        ),
+        (
+            "allow: cr.test\nsecrets: {T: {to: cr.test, step: docker/login-action@v3}}",
+            "`step: docker/login-action@v3` reaches no registry itself",
+        ),
+        (
+            "allow: {ip: 192.0.2.53, ports: 53, protocol: udp, process: dnsmasq}",
+            "192.0.2.53 is no trusted resolver",
+        ),
         ("mode: block\nallow: a.test\nsecrets: {T: b.test}", "not reachable"),
         ("mode: block\nallow: b.test\nsecrets: {T: 'b.test:8443'}", "not reachable"),
         ("mode: block\nallow: b.test\ndeny: b.test\nsecrets: {T: b.test}", "a `deny` closes it"),
@@ -46,7 +72,13 @@ def test_a_warning(text: str, warning: str) -> None:
     [
         "allow: a.test",
         "mode: block\nallow: a.test",
-        "mode: block\nallow: runner",
+        "allow: {publish: npm, step: Publish}",
+        "allow: {publish: npm, step: Publish, process: npm}",
+        "allow: [{host: a.test, step: A}, {host: a.test, step: B}, 'a.test:8443']",
+        "allow: {host: cr.test, process: /usr/bin/dockerd}",
+        "deny: {host: results.runner.test, step: '*'}",
+        "deny: {preset: public-sinks, step: Build}",
+        "mode: block\nallow: {host: a.test, step: A}\nsecrets: {T: {to: a.test, step: A}}",
         "allow: bucket.store.test",
         'allow: "*.bucket.store.test"',
         'allow: {host: "*.store.test", why: our own account makes a name for each build}',

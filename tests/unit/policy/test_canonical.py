@@ -22,6 +22,7 @@ from leakstop.policy.canonical import (
     with_digest,
 )
 from leakstop.policy.rules import Home, Policy, Protocol
+from leakstop.policy.scopes import Scope
 from unit.policy.rulebook import allow, deny, home
 
 FULL = Policy(
@@ -29,6 +30,7 @@ FULL = Policy(
     leak=Leak.FAIL,
     fail_on=Severity.MEDIUM,
     on_unsupported="audit",
+    lockdown=frozenset({"sudo", "docker"}),
     rules=(
         allow("a.test", line=2),
         allow("*.b.test", line=3),
@@ -41,6 +43,8 @@ FULL = Policy(
         replace(allow("p.test"), ref=RuleRef("p.test", "built in", 9, "python")),
         allow("icmp.test", protocol=Protocol.ICMP),
         allow("a.test", line=2),
+        replace(allow("e.test"), scope=Scope(("Publish", "Up*"), ("/usr/bin/x",), ("*x*",))),
+        replace(allow("f.test"), scope=Scope(runner=True)),
     ),
     homes={
         "TOKEN": home(allow("a.test"), allow("b.test", (8443, 8443))),
@@ -84,8 +88,13 @@ def test_the_digest_is_over_all_the_rest() -> None:
         {"leak": Leak.WARN},
         {"fail_on": Severity.LOW},
         {"on_unsupported": ""},
+        {"lockdown": frozenset({"sudo"})},
         {"rules": FULL.rules[1:]},
         {"rules": (replace(FULL.rules[0], why="x"), *FULL.rules[1:])},
+        {"rules": (replace(FULL.rules[0], scope=Scope(step=("x",))), *FULL.rules[1:])},
+        {"rules": (replace(FULL.rules[0], scope=Scope(process=("x",))), *FULL.rules[1:])},
+        {"rules": (replace(FULL.rules[0], scope=Scope(container=("x",))), *FULL.rules[1:])},
+        {"rules": (replace(FULL.rules[0], scope=Scope(runner=True)), *FULL.rules[1:])},
         {"homes": {"TOKEN": FULL.homes["TOKEN"]}},
         {"sinks": ()},
         {"sources": ()},
@@ -164,7 +173,11 @@ ENTRY = ("rules", 0, "names", 0)
     [
         (put("format", 2), "its format is not 1"),
         (put("format", True), "`format` of a policy"),
-        (put("lockdown", []), "unknown field `lockdown` of a policy"),
+        (put("canaries", []), "unknown field `canaries` of a policy"),
+        (put("lockdown", ["sudo", "docker"]), "a lockdown of something else"),
+        (put("lockdown", ["sudo", "sudo"]), "a lockdown of something else"),
+        (put("lockdown", ["network"]), "a lockdown of something else"),
+        (put("lockdown", "sudo"), "`lockdown` of a policy"),
         (drop("sinks"), "`sinks` of a policy is missing"),
         (put("mode", "enforce"), "`mode` of a policy is 'enforce'"),
         (put("leak", None), "`leak` of a policy"),
@@ -174,6 +187,14 @@ ENTRY = ("rules", 0, "names", 0)
         (put("rules", 0, []), "a rule that is no object"),
         (put("rules", 0, "step", "x"), "unknown field `step` of a rule"),
         (put("rules", 0, "quiet", 0), "`quiet` of a rule"),
+        (drop("rules", 0, "scope"), "`scope` of a rule is missing"),
+        (put("rules", 0, "scope", []), "`scope` of a rule"),
+        (put("rules", 0, "scope", {"steps": ["x"]}), "unknown field `steps` of a scope"),
+        (put("rules", 0, "scope", {"step": "x"}), "`step` of a scope"),
+        (put("rules", 0, "scope", {"step": [1]}), "something else than text"),
+        (put("rules", 0, "scope", {"step": []}), "not in their one form and order"),
+        (put("rules", 0, "scope", {"runner": False}), "not in their one form and order"),
+        (put("rules", 0, "scope", {"runner": 1}), "`runner` of a scope"),
         (put("rules", 0, "action", "maybe"), "`action` of a rule"),
         (put("rules", 0, "protocol", "quic"), "`protocol` of a rule"),
         (put("rules", 0, "ports", []), "`tls` without ports"),

@@ -28,6 +28,7 @@ mode: block
 leak: fail
 fail-on: medium
 on-unsupported: audit
+lockdown: [sudo, docker]
 allow:
   - github
   - a.test
@@ -51,6 +52,7 @@ expect:
         (Action.ALLOW, "github"),
         (Action.ALLOW, "a.test"),
     ]
+    assert document.lockdown == {"sudo", "docker"}
     assert list(document.homes) == ["TOKEN"]
     assert len(document.cases) == 1
 

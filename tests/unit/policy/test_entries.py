@@ -144,6 +144,16 @@ def test_a_value_where_a_home_belongs_is_not_printed(token_text: str) -> None:
         assert all(token_text not in problem.excerpt for problem in error.value.problems)
 
 
+def test_a_short_value_is_not_taken_for_a_mistyped_word() -> None:
+    """Nothing tells a password of eight letters from the name of a preset."""
+    for value in (secrets.token_hex(4), secrets.token_hex(6), secrets.token_hex(4) + "."):
+        with pytest.raises(PolicyErrors) as error:
+            document(f"secrets:\n  TOKEN: '{value}'\n")
+        assert value not in str(error.value)
+    with pytest.raises(PolicyErrors, match="`githb` is neither a preset nor a destination"):
+        document("secrets:\n  TOKEN: githb\n")
+
+
 def test_values_instead_of_homes_are_not_printed(token_text: str) -> None:
     for section in (
         f"|\n  TOKEN={token_text}\n",

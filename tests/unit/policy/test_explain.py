@@ -8,10 +8,18 @@ from ipaddress import ip_network
 
 import pytest
 
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Transport, Who
 from leakstop.model.verdict import Mode, RuleRef
-from leakstop.policy.explain import describe_flow, describe_place, describe_use, explain
+from leakstop.policy.explain import (
+    describe_flow,
+    describe_place,
+    describe_rule,
+    describe_scope,
+    describe_use,
+    explain,
+)
 from leakstop.policy.rules import Policy, Protocol, Rule
+from leakstop.policy.scopes import Scope
 from unit.policy.rulebook import allow, deny, home, icmp, lookup, other, place, tcp, udp
 
 
@@ -101,6 +109,39 @@ def test_a_name_that_misses_by_a_label(written: str, asked: str, near: str) -> N
 def test_other_domains_and_denials_are_not_near() -> None:
     policy = Policy(rules=(allow("ab.test"), allow("b.example"), deny("x.b.test")))
     assert explain(policy, tcp("b.test")).near == ()
+
+
+def test_a_scoped_rule_says_whom_it_is_for() -> None:
+    rule = replace(allow("a.test", line=2), scope=Scope(step=("Publish", "Up*")))
+    policy = Policy(mode=Mode.BLOCK, rules=(rule,))
+    mine = replace(tcp("a.test"), who=Who(("Publish",)))
+    assert explain(policy, mine).rule is rule
+    assert describe_rule(rule) == (
+        "`a.test` (policy.yml:2) covers the name a.test alone, TLS on TCP port 443, "
+        "for step `Publish` or `Up*` alone"
+    )
+    assert explain(policy, tcp("a.test")).near == (
+        "`a.test` (policy.yml:2) covers it for step `Publish` or `Up*` only",
+    )
+    assert explain(policy, replace(mine, port=80)).near == (
+        "`a.test` (policy.yml:2) covers it for TLS on TCP port 443 only",
+    )
+
+
+@pytest.mark.parametrize(
+    ("scope", "shown"),
+    [
+        (Scope(), "everybody"),
+        (Scope(runner=True), "the runner itself"),
+        (Scope(process=("/usr/bin/curl",)), "process `/usr/bin/curl`"),
+        (
+            Scope(("Publish",), ("curl",), ("alpine*",)),
+            "process `curl` in container `alpine*` in step `Publish`",
+        ),
+    ],
+)
+def test_scopes_in_words(scope: Scope, shown: str) -> None:
+    assert describe_scope(scope) == shown
 
 
 def test_only_a_few_near_rules_are_told_and_none_beside_a_rule_that_decided() -> None:

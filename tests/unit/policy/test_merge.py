@@ -45,6 +45,16 @@ def test_lists_add_up_over_files_and_flags() -> None:
     assert policy.sources == ("policy-1.yml", "policy-2.yml", "--allow")
 
 
+def test_a_lockdown_adds_up_and_no_file_takes_from_it() -> None:
+    files = {"base.yml": "version: 1\nlockdown: docker\n"}
+    assert built("extends: ./base.yml\nlockdown: [sudo]", files=files).policy.lockdown == {
+        "sudo",
+        "docker",
+    }
+    assert built("extends: ./base.yml", files=files).policy.lockdown == {"docker"}
+    assert built().policy.lockdown == frozenset()
+
+
 def test_the_same_host_twice_adds_its_ports() -> None:
     policy = built("allow: [a.test, 'a.test:8443']", "allow: {host: a.test, ports: [80]}").policy
     for port in (443, 8443, 80):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Transport, Who
 from leakstop.model.verdict import Action, Mode
 from leakstop.policy import expect
+from leakstop.policy.budgets import budgets
 from leakstop.policy.match import decide, is_sink
 from leakstop.policy.merge import Built, Given, build, gather, needed_managers
 from leakstop.policy.presets import BUILT_IN, NAMES, Presets
@@ -69,14 +70,45 @@ def test_a_package_index_is_a_word_and_never_a_host() -> None:
         assert lists[0].startswith("registry:")
 
 
+def results(who: Who) -> Flow:
+    """Storage of results, wanted by ``who``."""
+    host = "productionresultssa3.blob.core.windows.net"
+    return Flow(Transport.TCP, 443, names=(host,), who=who)
+
+
 def test_the_runner_is_always_there_and_is_printed_as_built_in() -> None:
-    policy = run_alone("python").policy
-    verdict = decide(
-        policy, Flow(Transport.TCP, 443, names=("productionresultssa3.blob.core.windows.net",))
-    )
+    verdict = decide(run_alone("python").policy, results(Who(runner=True)))
     assert verdict.policy is Action.ALLOW
     assert verdict.rule is not None
     assert (verdict.rule.source, verdict.rule.via, verdict.rule.line) == (BUILT_IN, "runner", 0)
+
+
+@pytest.mark.parametrize(
+    "who", [Who(), Who(("Build",)), Who(None, "", None), Who(container=("alpine",))]
+)
+def test_what_the_runner_needs_is_open_to_the_runner_alone(who: Who) -> None:
+    policy = run_alone("python").policy
+    assert decide(policy, results(who)).policy is Action.DENY
+    service = Flow(Transport.DNS, names=("pipelines.actions.githubusercontent.com",), who=who)
+    assert decide(policy, service).policy is Action.DENY
+
+
+def test_steps_keep_artifacts_and_caches_with_the_server() -> None:
+    policy = run_alone("github").policy
+    step = Who(("Save cache", "actions/cache"))
+    assert decide(policy, results(step)).policy is Action.ALLOW
+    service = Flow(
+        Transport.TCP, 443, names=("results-receiver.actions.githubusercontent.com",), who=step
+    )
+    assert decide(policy, service).policy is Action.ALLOW
+
+
+@pytest.mark.parametrize("name", ["runner", "github"])
+def test_a_job_meets_few_accounts_of_results(name: str) -> None:
+    accounts = [
+        budget for budget in budgets(run_alone(name).policy.rules) if len(budget.places) > 1
+    ]
+    assert {(len(budget.places), budget.names) for budget in accounts} == {(20, 4)}
 
 
 def test_sinks_are_data_and_not_denials() -> None:
