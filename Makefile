@@ -13,7 +13,7 @@ BPF_FLAGS := -g -O2 -mcpu=v3 -target bpf -Wall -Werror \
 BPF_STRIP := -g -R .rel.BTF -R .rel.BTF.ext -R .llvm_addrsig -w -N 'LBB*'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit lab vmtest bench fix bpf bpf-check gen gen-check clean
+.PHONY: help demo test lint unit lab vmtest bench fix bpf bpf-check gen gen-check clean always
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,7 +45,7 @@ unit: $(READY) ## the tests that need nothing of the machine
 lab: $(READY) ## all tests on this machine; LAB=auto leaves out what it cannot run
 	$(PYTHON) -m pytest -n 2 --lab=$(LAB) tests
 
-vmtest: $(READY) ## the data plane on Linux 6.1 and 6.12, in a virtual machine
+vmtest: $(READY) ## Linux 6.1, 6.12 and a machine like a hosted runner, as virtual machines
 	$(PYTHON) tests/vm/boot.py
 
 bench: $(READY) ## what the guard costs, as ratios
@@ -56,10 +56,15 @@ fix: $(READY) ## put code into shape
 	$(VENV)/bin/ruff format .
 	clang-format -i $(BPF)/*.h $(BPF)/*.c tests/bpf/*.c
 
-bpf: ## build the data plane for both architectures
-	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_x86 -c $(BPF)/leakstop.bpf.c -o $(BPF)/leakstop.x86_64.bpf.o
-	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_arm64 -c $(BPF)/leakstop.bpf.c -o $(BPF)/leakstop.aarch64.bpf.o
-	llvm-strip $(BPF_STRIP) $(BPF)/leakstop.x86_64.bpf.o $(BPF)/leakstop.aarch64.bpf.o
+bpf: $(foreach source,leakstop deny,$(foreach machine,x86_64 aarch64,$(BPF)/$(source).$(machine).bpf.o)) ## build the data plane for both architectures
+
+$(BPF)/%.x86_64.bpf.o: always
+	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_x86 -c $(BPF)/$*.bpf.c -o $@
+	llvm-strip $(BPF_STRIP) $@
+
+$(BPF)/%.aarch64.bpf.o: always
+	$(CLANG) $(BPF_FLAGS) -D__TARGET_ARCH_arm64 -c $(BPF)/$*.bpf.c -o $@
+	llvm-strip $(BPF_STRIP) $@
 
 bpf-check: $(READY) ## the committed objects are what the sources make
 	tools/check_bpf.sh

@@ -116,25 +116,49 @@ def hosts(stage: Stage, rounds: int) -> None:
                 pairs[f"{number:,} hosts"] = (Turn(bare, order), Turn(worker, order))
             compared = take_turns(list(pairs.values()), rounds)
             print_compared(name, list(zip(pairs, compared, strict=True)))
-        _in_kernel(guards, workers)
+        labels, orders = [f"{number:,} hosts" for number in HOSTS], list(map(works, HOSTS))
+        _in_kernel(labels, guards, workers, orders)
         lost = sum(guard.report().coverage.lost_events for guard in guards)
         print(f"  events lost: {lost}", flush=True)
 
 
-def _in_kernel(guards: Sequence[Guard], workers: Sequence[Worker]) -> None:
+def scopes(stage: Stage, rounds: int) -> None:
+    """Connections, datagrams and execs, where a rule asks who it is and where none does."""
+    with ExitStack() as stack:
+        asks = f"{policy_text(10)}deny: {{host: nowhere.test, step: publish, process: curl}}\n"
+        guards, workers = [], []
+        for text in (policy_text(10), asks):
+            guard, (worker,) = stack.enter_context(stage.guarded(request(text)))
+            guards.append(guard)
+            workers.append(worker)
+        heading("With a scoped rule against without one (block mode, 10 hosts)")
+        names = ("connect", "UDP, a datagram", "exec /bin/true")
+        pairs = [tuple(Turn(worker, works(10)[name]) for worker in workers) for name in names]
+        compared = take_turns([(bare, scoped) for bare, scoped in pairs], rounds)
+        print_compared("", list(zip(names, compared, strict=True)))
+        labels, orders = ("no scope", "scoped"), {name: works(10)[name] for name in names}
+        _in_kernel(labels, guards, workers, [orders, orders])
+
+
+def _in_kernel(
+    labels: Sequence[str],
+    guards: Sequence[Guard],
+    workers: Sequence[Worker],
+    orders: Sequence[Mapping[str, Order]],
+) -> None:
     """The same without the rest of the machine: what the kernel counts for our programs."""
     heading("Time in our programs, counted by the kernel (nanoseconds a run)")
     rows = []
     with programs.counting():
-        for name in works(HOSTS[0]):
+        for name in orders[0]:
             spent = [
-                _spent(guard, worker, works(number)[name])
-                for number, guard, worker in zip(HOSTS, guards, workers, strict=True)
+                _spent(guard, worker, order[name])
+                for guard, worker, order in zip(guards, workers, orders, strict=True)
             ]
             for program, (often, _) in spent[0].items():
                 cells = [f"{one[program][1]:.0f}" if program in one else "–" for one in spent]
                 rows.append((name, program, f"{often:.1f}", *cells))
-    table(("", "program", "runs", *(f"{number:,} hosts" for number in HOSTS)), rows)
+    table(("", "program", "runs", *labels), rows)
 
 
 def _spent(guard: Guard, worker: Worker, order: Order) -> dict[str, tuple[float, float]]:

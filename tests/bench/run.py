@@ -34,8 +34,19 @@ from bench.figures import machine  # noqa: E402
 from bench.stage import Stage  # noqa: E402
 
 SECTIONS = (
-    *("hosts", "nfqueue", "secrets", "uploads", "builds", "arming", "memory", "events", "soak"),
-    *("policies", "matcher", "scan", "verifier"),
+    *(
+        "hosts",
+        "scopes",
+        "nfqueue",
+        "secrets",
+        "uploads",
+        "builds",
+        "arming",
+        "memory",
+        "events",
+        "soak",
+    ),
+    *("soak", "policies", "matcher", "scan", "verifier"),
 )
 
 
@@ -58,6 +69,7 @@ def main() -> int:
     with Stage() as stage:
         works: dict[str, Callable[[], None]] = {
             "hosts": lambda: costs.hosts(stage, wanted.rounds),
+            "scopes": lambda: costs.scopes(stage, wanted.rounds),
             "nfqueue": lambda: queued.nfqueue(stage, wanted.rounds),
             "secrets": lambda: costs.secrets(stage, wanted.rounds),
             "uploads": lambda: uploads.uploads(stage, wanted.rounds // 2),

@@ -4,6 +4,7 @@
  * the code in use. Arguments and results are in the one entry of a map.
  */
 #include "dns_message.bpf.h"
+#include "program.bpf.h"
 #include "verdict.bpf.h"
 
 #define ARGUMENTS(kind, name)                                                                      \
@@ -22,6 +23,9 @@ struct decide_args {
 	__u8 named;
 	__u8 pad[6];
 	struct vec shown;
+	struct owner owner;
+	char bare[PROGRAM_MAX]; /* of the program that the owner runs */
+	char path[PROGRAM_MAX];
 };
 
 struct name_args {
@@ -34,6 +38,7 @@ struct name_args {
 	__u64 hash;
 	struct judgement judged;
 	__u32 hits;
+	struct vec who;
 	__u8 bytes[512];
 	char name[NAME_MAX_TEXT];
 };
@@ -56,21 +61,50 @@ struct {
 	__type(value, struct scan_args);
 } scan_pages SEC(".maps");
 
+/* As at exec, and then as at connect. */
+static __always_inline void find_out(struct decide_args *args, struct vec *who)
+{
+	struct scratch *s = claim();
+
+	if (!s)
+		return;
+	__builtin_memcpy(&s->program.bare, args->bare, sizeof(args->bare));
+	__builtin_memcpy(s->program.path, args->path, sizeof(args->path));
+	s->program.whole = args->path[0] != 0;
+	own_program(&args->owner, &s->program);
+	release(s);
+	__builtin_memset(who, 0xff, sizeof(*who));
+	narrow_to(who, &args->owner);
+}
+
+SEC("tc")
+int find_who_of(struct __sk_buff *skb)
+{
+	struct decide_args *args = bpf_map_lookup_elem(&decide_io, &(__u32){ 0 });
+
+	if (args)
+		find_out(args, &args->shown);
+	return 0;
+}
+
 SEC("tc")
 int decide(struct __sk_buff *skb)
 {
 	struct decide_args *args = bpf_map_lookup_elem(&decide_io, &(__u32){ 0 });
 	struct mark mark = {};
 	struct place place;
+	struct vec who = {};
 
 	if (!args)
 		return -1;
+	find_out(args, &who);
 	mark.hits.count = args->marked;
-	look_up_place(&args->target, &place);
+	look_up_place(&args->target, &who, &place);
 	place.stream = args->stream;
 	place.named = args->named;
 	place.shown = args->shown;
 	restrict_to_port(&place.shown, args->target.protocol, args->target.port);
+	restrict_to_who(&place.shown, &who);
 	return judge_place(&place, &args->target, &mark, &args->judged);
 }
 
@@ -97,6 +131,7 @@ int read_question(struct __sk_buff *skb)
 		if (!args->result && args->keep) {
 			look_up_name(&s->message, &bits);
 			restrict_to_port(&bits, PROTO_DNS, 0);
+			restrict_to_who(&bits, &args->who);
 			args->judged = judge_rules(&bits, &bits, 0);
 			scan_name(&s->message, &s->window, &s->hits);
 			args->hits = s->hits.count;

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from leakstop.bpf import fill, records
+from leakstop.bpf import fill, records, values
 from leakstop.bpf.libbpf import Object, library
-from leakstop.model.flow import Flow, Stream, Transport
+from leakstop.model.flow import Flow, Stream, Transport, Who
 from leakstop.model.verdict import Action, Carriage, Reason
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import Tables, vector_bytes
@@ -27,6 +27,10 @@ WINDOW_EDGE = 128
 WINDOW = 4096 + 2 * WINDOW_EDGE
 PAGES = 16
 """Windows that ``scan_ns`` takes."""
+NOBODY = Who(steps=None, process="", container=None)
+"""The least right."""
+_ANYBODY = Who()
+_UNKNOWN_CONTAINER = 1 << 60
 _NEVER = (1 << 63).to_bytes(8, "little")
 _PROTOCOLS = {Transport.TCP: 6, Transport.UDP: 17, Transport.ICMP: 1, Transport.OTHER: 132}
 
@@ -44,7 +48,10 @@ class DecideArgs(ctypes.Structure):
         ("stream", ctypes.c_uint8),
         ("named", ctypes.c_uint8),
         ("pad2", ctypes.c_uint8 * 6),
-        ("shown", records.Vec),
+        ("shown", values.Vec),
+        ("owner", values.Owner),
+        ("bare", ctypes.c_char * values.PROGRAM_MAX),
+        ("path", ctypes.c_char * values.PROGRAM_MAX),
     )
 
 
@@ -61,6 +68,7 @@ class NameArgs(ctypes.Structure):
         ("hash", ctypes.c_uint64),
         ("judged", records.Judgement),
         ("hits", ctypes.c_uint32),
+        ("who", values.Vec),
         ("bytes", ctypes.c_uint8 * 512),
         ("name", ctypes.c_char * records.NAME_MAX_TEXT),
     )
@@ -75,7 +83,7 @@ class ScanArgs(ctypes.Structure):
         ("seen", ctypes.c_uint32),
         ("pad", ctypes.c_uint32),
         ("bytes", ctypes.c_uint8 * WINDOW),
-        ("slack", ctypes.c_uint8 * 256),
+        ("slack", ctypes.c_uint8 * 264),
         ("needle", ctypes.c_uint16 * records.HITS_MAX),
         ("secret", ctypes.c_uint16 * records.HITS_MAX),
         ("count", ctypes.c_uint32),
@@ -186,21 +194,48 @@ class DataPlane:
         addresses = self._object.map("addresses")
         if flow.names:
             addresses.update(packed, vector_bytes(learned) + _NEVER)
-        args = DecideArgs(port=flow.port, protocol=_PROTOCOLS[flow.transport], marked=marked)
+        args = self._process(flow.who)
+        args.port, args.protocol, args.marked = flow.port, _PROTOCOLS[flow.transport], marked
         args.ip[:] = packed
         if not self._tables.lookup_address(flow.ip).local:
             args.stream, args.named = tuple(Stream).index(flow.stream), bool(flow.shown)
         if args.named:
             shown = vector_bytes(self._tables.lookup_name(flow.shown))
-            args.shown = records.Vec.from_buffer_copy(shown)
+            args.shown = values.Vec.from_buffer_copy(shown)
         result = self._run("decide", "decide_io", args)
         if flow.names:
             addresses.delete(packed)
         return Judged.of(result.judged)
 
-    def read_name(self, message: bytes, at: int, *, keep: bool = True) -> NameArgs:
+    def find_who(self, who: Who) -> int:
+        """The conditions that a process meets by who it is."""
+        found = self._run("find_who_of", "decide_io", self._process(who)).shown
+        return int.from_bytes(bytes(found), "little")
+
+    def _process(self, who: Who) -> DecideArgs:
+        """A process as its owner is in the kernel, with its names where the agent writes them."""
+        if who == NOBODY:
+            return DecideArgs()  # as the maker of a socket is noted who has no owner
+        args, scopes = DecideArgs(owner=values.Owner(tag=_tag(who))), self._tables.scopes
+        args.owner.program = fill.program_vector(scopes, "")
+        args.path = fill.program_key(who.process)
+        args.bare = os.fsencode(who.process.rpartition("/")[2])
+        if args.owner.tag == records.Tag.STEPS and who.steps is not None:
+            step = vector_bytes(scopes.of_step(who.steps))
+            self._object.map("steps").update(_word(args.owner.tag, 4), step)
+        args.owner.container = _UNKNOWN_CONTAINER if who.container is None else 0
+        if who.container:
+            args.owner.container = hash(who.container) & 0x7FFFFFFF
+            box = vector_bytes(scopes.of_container(who.container))
+            self._object.map("containers").update(_word(args.owner.container, 8), box)
+        return args
+
+    def read_name(
+        self, message: bytes, at: int, *, keep: bool = True, who: Who = _ANYBODY
+    ) -> NameArgs:
         """Read the name at ``at`` of a DNS message and, with ``keep``, judge it as a question."""
         args = NameArgs(len=len(message), at=at, keep=keep)
+        args.who = values.Vec.from_buffer_copy(vector_bytes(self.find_who(who)))
         ctypes.memmove(ctypes.addressof(args) + NameArgs.bytes.offset, message, len(message))
         return self._run("read_question", "name_io", args)
 
@@ -226,6 +261,23 @@ class DataPlane:
 
     def _run(self, program: str, io: str, args: ctypes.Structure) -> ctypes.Structure:
         return run(self._object, program, io, args)
+
+
+def as_kernel_knows(who: Who) -> Who:
+    """The kernel knows of which step a process is, or knows nothing of it."""
+    return who if who.steps is not None else NOBODY
+
+
+def _tag(who: Who) -> records.Tag:
+    if who.runner:
+        return records.Tag.RUNNER
+    if who.steps is None:
+        return records.Tag.UNKNOWN
+    return records.Tag.STEPS if who.steps else records.Tag.JOB
+
+
+def _word(number: int, size: int) -> bytes:
+    return number.to_bytes(size, "little")
 
 
 def run(

@@ -41,7 +41,7 @@ int payload_packet(struct __sk_buff *skb)
 	if (args && state && note) {
 		if (args->begin) {
 			note->flags = 0;
-			meet_peer(state, &args->packet);
+			meet_peer(state, &args->packet, note);
 		}
 		s->found.hits.count = 0;
 		args->result = read_payload(skb, &args->packet, note, state, s);

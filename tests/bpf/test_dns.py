@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -32,8 +33,15 @@ def rule(name: str, reach: Reach = Reach.EXACT, names: int = 0) -> Rule:
     return Rule(Action.ALLOW, place, Protocol.TLS, ports, ref, names=names)
 
 
+NUMBERED = RuleRef("s{0..3}.c.test", "policy.yml", 2)
 POLICY = Policy(
-    mode=Mode.BLOCK, rules=(rule(NAME), rule("zone.test", Reach.ONE), rule("b.test", Reach.DEEP, 2))
+    mode=Mode.BLOCK,
+    rules=(
+        rule(NAME),
+        rule("zone.test", Reach.ONE),
+        rule("b.test", Reach.DEEP, 2),
+        *(replace(rule(f"s{n}.c.test", names=2), ref=NUMBERED) for n in range(4)),
+    ),
 )
 
 
@@ -125,6 +133,13 @@ def test_a_budget(plane: DnsPlane) -> None:
     reasons = [plane.ask(question(name)).judged.reason for name in names]
     spent = [Reason.BUDGET if name == "z.b.test" else Reason.ALLOW_RULE for name in names]
     assert reasons == spent
+
+
+def test_numbered_names_share_a_budget(plane: DnsPlane) -> None:
+    names = [f"s{number}.c.test" for number in (3, 1, 3, 0, 2, 1, 4)]
+    reasons = [plane.ask(question(name)).judged.reason for name in names]
+    allowed, spent = Reason.ALLOW_RULE, Reason.BUDGET
+    assert reasons == [allowed, allowed, allowed, spent, spent, allowed, Reason.NOT_NAMED]
 
 
 def test_what_an_answer_teaches(plane: DnsPlane) -> None:

@@ -139,6 +139,18 @@ def test_what_is_added_is_found_in_every_form_and_the_rest_still(declared: int) 
             assert plane.scan(b"=" + secret.value) == {number}
 
 
+def test_a_short_value_that_is_added_has_everything_read_more_often() -> None:
+    random, policy = Random(3), Policy()
+    first = [Secret(f"D{i}", token(random, 40)) for i in range(3)]
+    found = [Secret("LONG", token(random, 40)), Secret("SHORT", token(random, 15))]
+    with DataPlane(policy, compile_tables(policy), table_of(first), finds=True) as plane:
+        strides = [plane.found([secret], {secret.name: None}).stride for secret in found]
+        assert strides == [16, 8]
+        for number, secret in enumerate((*first, *found)):
+            for shift in range(17):
+                assert plane.scan(bytes(shift) + secret.value) == {number}, shift
+
+
 def test_all_of_the_spare_room_can_be_used() -> None:
     random, policy = Random(6), Policy()
     secrets = [Secret(f"F{i}", token(random, 40)) for i in range(fill.SPARE_SECRETS)]

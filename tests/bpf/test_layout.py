@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
-from leakstop.bpf import records
+from leakstop.bpf import records, values
+from leakstop.bpf.libbpf import Object, library
 from leakstop.model.channel import Channel, Library, Tie
+from leakstop.model.tamper import KERNEL_TRICKS
 from leakstop.model.verdict import Action, Carriage, Reason
 
 BPF = Path(records.__file__).parent
 OBJECTS = sorted(BPF.glob("leakstop.*.bpf.o"))
+DENIALS = sorted(BPF.glob("deny.*.bpf.o"))
 
 
 def btf_types(path: Path) -> list[dict[str, Any]]:
@@ -28,20 +31,42 @@ def btf_types(path: Path) -> list[dict[str, Any]]:
     return types
 
 
+def map_names(path: Path) -> set[str]:
+    opened = Object(library(), path)
+    try:
+        return {each.name for each in opened.maps() if "." not in each.name}
+    finally:
+        opened.close()
+
+
 def test_there_is_an_object_for_both_architectures() -> None:
-    assert [path.name for path in OBJECTS] == ["leakstop.aarch64.bpf.o", "leakstop.x86_64.bpf.o"]
+    for name, found in (("leakstop", OBJECTS), ("deny", DENIALS)):
+        wanted = [f"{name}.aarch64.bpf.o", f"{name}.x86_64.bpf.o"]
+        assert [path.name for path in found] == wanted
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
 def test_structs(path: Path) -> None:
     structs = {item["name"]: item for item in btf_types(path) if item["kind"] == "STRUCT"}
-    for name, mirror in records.MIRRORS.items():
+    for name, mirror in (records.MIRRORS | values.MIRRORS).items():
         in_object = structs[name]
         assert ctypes.sizeof(mirror) == in_object["size"], name
         offsets = {field: getattr(mirror, field).offset for field, *_ in mirror._fields_}
         assert offsets == {
             member["name"]: member["bits_offset"] // 8 for member in in_object["members"]
         }, name
+
+
+@pytest.mark.parametrize("path", DENIALS, ids=lambda path: path.name)
+def test_what_denies_knows_the_same_structs_and_maps(path: Path) -> None:
+    """It is loaded upon the maps of the data plane."""
+    plane = BPF / path.name.replace("deny", "leakstop")
+    theirs = {each["name"]: each for each in btf_types(plane) if each["kind"] == "STRUCT"}
+    shared = [each for each in btf_types(path) if each["name"] in ("config", "owner")]
+    assert len(shared) == 2
+    for each in shared:
+        assert each["size"] == theirs[each["name"]]["size"]
+    assert map_names(path) and map_names(path) <= map_names(plane)
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
@@ -54,6 +79,7 @@ def test_structs(path: Path) -> None:
         ("channel", "CHANNEL_", [each.name for each in Channel]),
         ("library", "LIBRARY_", [each.name for each in Library]),
         ("tie", "TIE_", [each.name for each in Tie]),
+        ("trick", "TRICK_", [each.name for each in KERNEL_TRICKS]),
     ],
 )
 def test_enums_follow_the_model(path: Path, name: str, prefix: str, words: list[str]) -> None:

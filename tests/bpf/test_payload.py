@@ -13,7 +13,8 @@ import pytest
 
 from bpf.harness import compiled, run
 from leakstop.bpf import fill, records
-from leakstop.bpf.libbpf import Object, Ring, library
+from leakstop.bpf.libbpf import Object, library
+from leakstop.bpf.ring import Ring
 from leakstop.model.verdict import Action, RuleRef
 from leakstop.policy.rules import AddressPlace, Home, Policy, PortRange, Protocol, Rule
 from leakstop.policy.tables import compile_tables

@@ -20,7 +20,8 @@ from lab.tls import Authority
 from leakstop.model.channel import Library, Tie
 from leakstop.model.event import SecretHit
 from leakstop.model.verdict import Action, Carriage, Leak, Mode, Reason
-from leakstop.sensor import older
+from leakstop.policy.scopes import Scopes
+from leakstop.sensor import older, seeds
 from leakstop.sensor.load import uprobes
 
 pytestmark = pytest.mark.root
@@ -274,7 +275,9 @@ def test_a_connection_from_before_the_guard(audit: Plane, holder: str, tmp_path:
         while not Path(here).exists():
             assert not running.done(), running.result()
         if holder != "unknown":
-            older.note_sockets(audit.opened, os.getpid() if holder == "suspect" else 0)
+            worker = os.getpid() if holder == "suspect" else 0
+            seeds.sow(audit.opened, Scopes(()), worker, audit.group)
+            older.note_sockets(audit.opened)
         Path(there).touch()
         done = running.result()
     if holder == "service":

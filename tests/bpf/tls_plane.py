@@ -21,8 +21,9 @@ from bpf.hellos import hello, records, server_name
 from lab import cgroup, tokens
 from lab.namespace import Namespace
 from leakstop.bpf import fill
-from leakstop.bpf.libbpf import Object, Ring, library
+from leakstop.bpf.libbpf import Object, library
 from leakstop.bpf.records import EventPlaintext, Lost
+from leakstop.bpf.ring import Ring
 from leakstop.model.channel import Library
 from leakstop.model.event import Event, TlsSeen, Write
 from leakstop.model.verdict import Action, Leak, Mode, RuleRef
@@ -215,7 +216,9 @@ def plane(
     with ExitStack() as cleanup:
         group = cleanup.enter_context(cgroup.child())
         network = _network(cleanup)
-        opened = load(rules, tables, known.needles, cgroup=group.stat().st_ino, copy=copy)
+        opened = load(
+            rules, tables, known.needles, cgroup=group.stat().st_ino, copy=copy, worker=os.getpid()
+        )
         cleanup.callback(opened.close)
         fill.fill(opened, rules, tables, known.needles, ())
         for address, name in NAMES.items():

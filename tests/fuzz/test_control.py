@@ -66,17 +66,19 @@ def test_requests() -> None:
 
 
 def test_questions_to_an_agent(tmp_path: Path) -> None:
-    def refuse(request: ArmRequest, directory: Path) -> Guard:
+    def refuse(request: ArmRequest, directory: Path, **_: object) -> Guard:
         raise UnsupportedError("there is no kernel here")
 
     path = tmp_path / "events.ndjson"
     agent = Agent(tmp_path, Journal.create(path), refuse, journal_path=path, owner_uid=os.getuid())
 
+    connection, _ = socket.socketpair()
+
     def take(random: Random) -> None:
         asked = bend_json(random, ASKED)
         if isinstance(asked, dict):
             with contextlib.suppress(ValueError):  # the agent hangs up
-                answer = agent._answer(asked, os.getuid())
+                answer = agent._answer(asked, connection)
                 assert answer["ok"] in (True, False)
                 json.dumps(answer)
 

@@ -190,7 +190,7 @@ def files_of(secret: Secret, seed: int, folder: Path) -> list[bytes]:
     for event in story(secret, seed):
         journal.write(event)
     journal.close()
-    fold.save_final(folder, fold.fold(state))
+    fold.save_final(folder, fold.fold(state), state.run)
     return [file.read_bytes() for file in folder.iterdir()]
 
 

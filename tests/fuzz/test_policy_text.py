@@ -43,10 +43,12 @@ allow:
   - host: [a.test, '**.b.test']
     ports: [443, 8000-8010]
     why: x
-deny: {host: c.test, quiet: true}
-secrets: {A: a.test, B: nowhere}
+  - {publish: pip, step: [Publish, "*up?oad*"], process: /usr/bin/python3, container: "*x*"}
+deny: {host: c.test, quiet: true, process: curl}
+lockdown: [sudo, docker]
+secrets: {A: a.test, B: nowhere, C: {to: a.test, step: Publish}}
 expect:
-  - {leak: A, to: b.test}
+  - {leak: A, to: b.test, step: Build}
   - deny: c.test
 """,
 ]

@@ -31,16 +31,21 @@ static __always_inline void aim(struct attempt *a, const struct packet *p)
 	aim_at(&a->target, p);
 }
 
-/* Judges a packet by its address, with scratch memory for what is known of that. */
-static __always_inline int judge_packet(const struct attempt *a, const struct mark *mark,
-					struct judgement *j, __u8 *local)
+/*
+ * Judges a packet by its address, with scratch memory for what is known of that. Without a note
+ * it is one of `others`.
+ */
+static __always_inline int judge_packet(const struct attempt *a, const struct sock_note *note,
+					const volatile struct vec *others, struct judgement *j,
+					__u8 *local)
 {
 	struct scratch *s = claim();
 	int failed;
 
 	if (!s)
 		return -1;
-	failed = judge(&a->target, mark, &s->place, j);
+	copy_vec(&s->who, note ? &note->who : others);
+	failed = judge(&a->target, note ? &note->mark : 0, &s->who, &s->place, j);
 	*local = s->place.local;
 	release(s);
 	return failed;
@@ -85,13 +90,14 @@ __weak __noinline int on_datagram(struct __sk_buff *skb, const struct packet *p,
 	if (!p || !note)
 		return !cfg.block;
 	a.pid = note->pid;
+	a.narrowed = note->narrowed;
 	aim(&a, p);
 	held = seize(note);
 	known = held && note->flags & SOCK_JUDGED && same_peer(note, p);
 	told = known && note->flags & SOCK_TOLD;
 	if (known) {
 		j = note->judged;
-	} else if (judge_packet(&a, &note->mark, &j, &local)) {
+	} else if (judge_packet(&a, note, &cfg.nobody, &j, &local)) {
 		if (held)
 			let_go(note);
 		return !cfg.block;
@@ -125,7 +131,7 @@ __weak __noinline int on_stray(struct __sk_buff *skb, const struct packet *p)
 		return !cfg.block;
 	a.cookie = bpf_get_socket_cookie(skb);
 	aim(&a, p);
-	if (judge_packet(&a, 0, &j, &local))
+	if (judge_packet(&a, 0, &cfg.nobody, &j, &local))
 		return !cfg.block;
 	if (local && leaves_machine(skb, p, 0)) {
 		disown(&j);

@@ -13,17 +13,19 @@ import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address
 from itertools import islice
+from typing import Any
 
-from leakstop.bpf import records
+from leakstop.bpf import records, values
 from leakstop.bpf.libbpf import Object
 from leakstop.model.event import SecretHit
 from leakstop.model.flow import Stream
 from leakstop.model.verdict import Leak, Mode
 from leakstop.policy.rules import Policy
+from leakstop.policy.scopes import Scopes
 from leakstop.policy.tables import Tables, vector_bytes
-from leakstop.secrets.needles import GRAM_BYTES, STRIDES, Grams, NeedleTable
+from leakstop.secrets.needles import GRAM_BYTES, MAX_STRIDE, Grams, NeedleTable
 
-_FROZEN = ("names", "budgets", "networks", "ports", "resolvers")
+_FROZEN = ("names", "budgets", "networks", "ports", "resolvers", "programs")
 
 PAID_NAMES = 65_536
 """Most names below wildcards that are kept; when they are that many, new ones are refused."""
@@ -37,8 +39,8 @@ SPARE_SECRETS = 256
 """How many secrets can be found after loading."""
 SPARE_NEEDLES = 48 * SPARE_SECRETS
 """Their forms: an ordinary token has about forty."""
-SPARE_GRAMS = STRIDES[0] * SPARE_NEEDLES
-_BLOOM_WORDS = 1 << (records.BLOOM_BITS - 6)
+SPARE_GRAMS = MAX_STRIDE * SPARE_NEEDLES
+_BLOOM_WORDS = 1 << (values.BLOOM_BITS - 6)
 _BLOOM_LEAST = 1 << 13
 """Words of a filter: 64 KiB, in a processor's own cache and with room for what is found."""
 _GRAMS_A_WORD = 1.5
@@ -65,28 +67,31 @@ def configure(
     finds: bool = False,
     cgroup: int = ROOT_CGROUP,
     copy: int = COPY,
+    worker: int = 0,
 ) -> None:
     """Set the constants and the sizes, before loading.
 
     ``finds``: scan also if there is nothing to look for yet, and leave room for what is found.
     ``cgroup``: id of the guarded one, whose writes are looked into. ``copy``: bytes of each
-    connection that are handed on to be looked through, 0 for none.
+    connection that are handed on to be looked through, 0 for none. ``worker``: the process whose
+    children are steps, 0 for none.
     """
-    spare = int(finds)
-    config = records.Config(
+    spare, scopes = int(finds), tables.scopes
+    config = values.Config(
         allow=_vec(tables.allow),
         deny=_vec(tables.deny),
         sink=_vec(tables.sink),
         accepts=_vecs(tables.accepts.get(stream, 0) for stream in Stream),
-        stride=needles.stride,
         scans=finds or bool(needles.cores),
         block=policy.mode is Mode.BLOCK,
         leak_kill=policy.leak is Leak.KILL,
         signal=signal,
         uplinks=uplinks,
+        worker=worker,
+        hold_steps=scopes.any_step and worker != 0,
+        **_scopes(scopes),
         refusal=_own_mark(),
         copy=copy,
-        agent=os.getpid(),
         cgroup=cgroup,
     )
     target.map(".rodata").preset(bytes(config))
@@ -97,6 +102,7 @@ def configure(
         ("paid_names", min(sum(each.names for each in tables.budgets), PAID_NAMES)),
         ("networks", len(tables.networks)),
         ("ports", len(tables.ports)),
+        ("programs", len(scopes.programs)),
         ("grams", len(needles.grams) + spare * SPARE_GRAMS),
         ("cores", min(len(needles.cores) + spare * SPARE_NEEDLES, _NEEDLES)),
         ("secrets", len(needles.names) + spare * SPARE_SECRETS),
@@ -119,8 +125,9 @@ def fill(
         "budgets": _budgets(tables),
         "networks": _networks(tables),
         "ports": _ports(tables),
+        "programs": _programs(tables.scopes),
         "resolvers": _resolvers(tables, resolvers, whole_machine=whole_machine),
-        "blooms": [(_index(0), _bloom(needles.grams))],
+        "blooms": [(_index(0), _bloom(needles.stride, needles.grams))],
         "grams": _gram_entries(needles.grams),
         "cores": _cores(needles),
         "secrets": _secrets(policy, tables, needles),
@@ -151,7 +158,7 @@ def add(
     target.map("grams").update_all(_gram_entries(grams))
     bloom = target.map("blooms").lookup(_index(0), 8 * (1 + _BLOOM_WORDS))
     assert bloom is not None, "an array has all of its entries"
-    target.map("blooms").update(_index(0), _bloom(grams, bloom))
+    target.map("blooms").update(_index(0), _bloom(after.stride, grams, bloom))
 
 
 def mark(
@@ -175,17 +182,45 @@ def mapped(address: str) -> bytes:
     return IPv6Address(address if ":" in address else f"::ffff:{address}").packed
 
 
+def program_key(program: str) -> bytes:
+    """A program as ``program.bpf.h`` has it, from its file up: a path, or a bare name."""
+    if not program.startswith("/"):
+        return os.fsencode(program)
+    return b"".join(os.fsencode(name) + b"/" for name in reversed(program[1:].split("/")))
+
+
 def _own_mark() -> int:
     """A packet mark that nobody else has: other guards, and routing by marks, use some too."""
     return int.from_bytes(os.urandom(4), "little") | 1
 
 
-def _vec(vector: int) -> records.Vec:
-    return records.Vec.from_buffer_copy(vector_bytes(vector))
+def program_vector(scopes: Scopes, path: str) -> values.Vec:
+    """``struct owner``'s of a process that runs ``path``, empty if that is not known."""
+    return _vec(scopes.of_program(path))
 
 
-def _vecs(vectors: Iterable[int]) -> ctypes.Array[records.Vec]:
-    return (records.Vec * records.STREAM_KINDS)(*map(_vec, vectors))
+def _scopes(scopes: Scopes) -> dict[str, Any]:
+    """What ``struct config`` says of whom rules are for."""
+    return {
+        "scoped": scopes.any,
+        "hold_containers": scopes.any_container,
+        "nobody": _vec(scopes.nobody),
+        "unsure": _vec(scopes.of_step(None)),
+        "anyone": _vec(scopes.anyone),
+        "stepless": _vec(scopes.of_step(())),
+        "runner": _vec(scopes.of_step((), runner=True)),
+        "programless": _vec(scopes.of_program("/")),
+        "boxed": _vec(scopes.of_container(None)),
+        "unboxed": _vec(scopes.of_container(())),
+    }
+
+
+def _vec(vector: int) -> values.Vec:
+    return values.Vec.from_buffer_copy(vector_bytes(vector))
+
+
+def _vecs(vectors: Iterable[int]) -> ctypes.Array[values.Vec]:
+    return (values.Vec * values.STREAM_KINDS)(*map(_vec, vectors))
 
 
 def _index(number: int) -> bytes:
@@ -201,7 +236,7 @@ def _names(tables: Tables) -> Iterator[Entry]:
 
 def _budgets(tables: Tables) -> Iterator[Entry]:
     for number, budget in enumerate(tables.budgets):
-        yield _index(number), bytes(records.Budget(budget.names, budget.bytes))
+        yield _index(number), bytes(values.Budget(budget.names, budget.bytes))
 
 
 def _resolvers(tables: Tables, resolvers: Iterable[str], *, whole_machine: bool) -> Iterator[Entry]:
@@ -209,9 +244,9 @@ def _resolvers(tables: Tables, resolvers: Iterable[str], *, whole_machine: bool)
     for address in dict.fromkeys(resolvers):
         here = tables.lookup_address(address).local
         guarded = address in tables.resolvers or (here and whole_machine)
-        place = records.ResolverPlace.HERE if here else records.ResolverPlace(0)
+        place = values.ResolverPlace.HERE if here else values.ResolverPlace(0)
         if not guarded:
-            place |= records.ResolverPlace.APART
+            place |= values.ResolverPlace.APART
         yield mapped(address), bytes((place,))
 
 
@@ -227,22 +262,30 @@ def _ports(tables: Tables) -> Iterator[Entry]:
         yield key + b"\0", vector_bytes(vector)
 
 
-def _bloom(grams: Collection[int], before: bytes = b"") -> bytes:
+def _programs(scopes: Scopes) -> Iterator[Entry]:
+    for program, vector in scopes.programs.items():
+        key = program_key(program)
+        if len(key) < values.PROGRAM_MAX:
+            yield key.ljust(values.PROGRAM_MAX, b"\0"), vector_bytes(vector)
+
+
+def _bloom(stride: int, grams: Collection[int], before: bytes = b"") -> bytes:
     """``struct bloom``: that of ``before`` with these, else one of the size that they need."""
     words = _BLOOM_LEAST
     while words < min(len(grams) / _GRAMS_A_WORD, _BLOOM_WORDS):
         words *= 2
-    bits = bytearray(before or (words - 1).to_bytes(8, "little") + bytes(8 * _BLOOM_WORDS))
-    mask = int.from_bytes(bits[:8], "little")
+    bits = bytearray(before or bytes(8 + 8 * _BLOOM_WORDS))
+    mask = int.from_bytes(before[:4], "little") or 8 * (words - 1)
+    bits[:8] = struct.pack("<II", mask, stride)
     for gram in grams:
-        for bit in records.bloom_bits(gram, mask):
+        for bit in values.bloom_bits(gram, mask):
             bits[8 + (bit >> 3)] |= 1 << (bit & 7)  # little-endian words of 64 bits
     return bytes(bits)
 
 
 def _gram_entries(grams: Grams) -> Iterator[Entry]:
     for gram, candidates in grams.items():
-        node = records.Gram()
+        node = values.Gram()
         for slot, (needle, position) in enumerate(candidates):
             node.needle[slot] = needle + 1
             node.at[slot] = position
@@ -261,20 +304,20 @@ def _new_grams(before: NeedleTable, after: NeedleTable) -> Iterator[int]:
 def _cores(needles: NeedleTable, first: int = 0) -> Iterator[Entry]:
     cores = zip(needles.cores, needles.owners, needles.starts, strict=True)
     for number, (core, (owner, _), start) in enumerate(islice(cores, first, None), first):
-        node = records.Core(secret=owner, len=len(core), at=start)
-        ctypes.memmove(ctypes.addressof(node) + records.Core.bytes.offset, core, len(core))
+        node = values.Core(secret=owner, len=len(core), at=start)
+        ctypes.memmove(ctypes.addressof(node) + values.Core.bytes.offset, core, len(core))
         yield _index(number), bytes(node)
 
 
 def _found(home: int | None) -> bytes:
     placed = home is not None
-    return bytes(records.SecretNode(home=_vec(home or 0), placed=placed, guessed=not placed))
+    return bytes(values.SecretNode(home=_vec(home or 0), placed=placed, guessed=not placed))
 
 
 def _secrets(policy: Policy, tables: Tables, needles: NeedleTable) -> Iterator[Entry]:
     for number, name in enumerate(needles.names):
         home = _vec(tables.homes.get(name, 0))
-        yield _index(number), bytes(records.SecretNode(home=home, placed=name in policy.homes))
+        yield _index(number), bytes(values.SecretNode(home=home, placed=name in policy.homes))
 
 
 __all__ = [

@@ -12,10 +12,17 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct file;
+
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
+	struct file *exe_file;
 };
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
 
 struct signal_struct {
 	atomic_t live;
@@ -30,6 +37,7 @@ struct net {
 };
 
 struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 	struct net *net_ns;
 };
 
@@ -42,20 +50,120 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct super_block {
+	unsigned int s_dev;
+	unsigned long s_magic;
+};
+
 struct inode {
 	unsigned short i_mode;
+	kuid_t i_uid;
 	unsigned long i_ino;
+	unsigned int i_nlink;
+	struct super_block *i_sb;
+	void *i_private;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct super_block *d_sb;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint; /* in the parent */
+	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
 };
 
 struct file {
+	unsigned int f_mode;
 	struct inode *f_inode;
+	struct path f_path;
 	void *private_data;
+};
+
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level; /* of its namespace; 0 is the one that the machine began with */
+	struct upid numbers[1];
+};
+
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+
+struct kernfs_node {
+	unsigned long long id;
+	const char *name;
+};
+
+struct cgroup_root {
+	int hierarchy_id;
+};
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+struct kernel_siginfo {
+	int si_code;
+};
+
+struct bpf_prog_aux {
+	unsigned int id;
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_map {
+	unsigned int id;
+};
+
+struct bpf_link {
+	struct bpf_prog *prog;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp; /* in cgroup v2 */
 };
 
 struct task_struct {
 	unsigned long long self_exec_id; /* another one after each exec */
 	struct files_struct *files;
+	struct css_set *cgroups;
 	struct nsproxy *nsproxy;
+	struct pid *thread_pid;
 	int pid;
 	int tgid;
 	int exit_code;
@@ -148,5 +256,8 @@ struct pt_regs {
 #endif
 
 #pragma clang attribute pop
+
+#define READ_FIELD(to, from, field)                                                                \
+	bpf_probe_read_kernel(&(to), sizeof(to), __builtin_preserve_access_index(&(from)->field))
 
 #endif

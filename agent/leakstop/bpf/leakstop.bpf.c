@@ -13,6 +13,8 @@
 #include "family.bpf.h"
 #include "uplink.bpf.h"
 #include "tls_write.bpf.h"
+#include "tripwire.bpf.h"
+#include "engine.bpf.h"
 
 /* Keeps structs that only live on a stack in BTF, where the layout test finds them. */
 struct btf_anchor {
@@ -24,6 +26,10 @@ struct btf_anchor {
 	struct event_write write;
 	struct event_tls tls;
 	struct event_plaintext plaintext;
+	struct event_container container;
+	struct event_engine engine;
+	struct event_tamper tamper;
+	struct owner owner;
 } btf_anchor;
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What the kernel side and user space agree on: limits, events and map values.
+ * What the kernel side and user space agree on: limits and events.
  * records.py mirrors these structs; a test compares both with the object's BTF.
  */
 #ifndef LEAKSTOP_H
@@ -11,9 +11,6 @@
 #define NAME_MAX_TEXT 256 /* a DNS name as text has at most 253 characters (RFC 1035) */
 #define HITS_MAX      8   /* secrets told apart in one command line */
 #define ANSWERS_MAX   64  /* addresses learned from one reply */
-#define CORE_MAX      64  /* bytes of a needle that are compared */
-#define GRAM_SLOTS    4   /* needles that may share one 8-byte gram */
-#define BLOOM_BITS    23  /* 1 MiB: of what is none of 500 secrets' grams, one in 500 passes */
 
 enum event_kind {
 	EVENT_FORK = 1,
@@ -27,6 +24,9 @@ enum event_kind {
 	EVENT_WRITE,
 	EVENT_TLS,
 	EVENT_PLAINTEXT, /* in a ring of its own */
+	EVENT_CONTAINER,
+	EVENT_ENGINE,
+	EVENT_TAMPER,
 };
 
 /* action, reason and carriage follow the order of leakstop.model.verdict. */
@@ -43,6 +43,28 @@ enum reason {
 	REASON_PROTOCOL,
 	REASON_IDENTITY,
 	REASON_BUDGET,
+};
+
+/* To whom a process belongs. From TAG_STEPS on each step of the job has one of its own. */
+enum tag {
+	TAG_UNKNOWN, /* the least right */
+	TAG_MACHINE, /* a service of the machine, which was there before the guard */
+	TAG_ENGINE,  /* one of those that runs containers for whoever asks */
+	TAG_RUNNER,  /* the runner's own processes */
+	TAG_JOB,     /* of the job, and of no step that is known: all that it is without a runner */
+	TAG_STEPS = 16,
+};
+
+/* What was done to the guard or the runner: the order of leakstop.model.tamper.Trick. */
+enum trick {
+	TRICK_BPF,
+	TRICK_SIGNAL,
+	TRICK_TRACE,
+	TRICK_READ,
+	TRICK_CGROUP,
+	TRICK_CLOCK,
+	TRICK_PROGRAMS,
+	TRICK_MOUNT,
 };
 
 enum carriage { CARRIAGE_NONE, CARRIAGE_NOTE, CARRIAGE_WARN, CARRIAGE_FAIL, CARRIAGE_KILL };
@@ -105,6 +127,7 @@ enum loss {
 	LOSS_NAMES,      /* the table of names asked below wildcards was full */
 	LOSS_WRITES,     /* a write could not be read */
 	LOSS_PLAINTEXTS, /* the ring was full: the kernel has scanned it, nobody looks deeper */
+	LOSS_OWNERS,     /* the table of processes' owners was full */
 	LOSS_KINDS,
 };
 
@@ -118,7 +141,7 @@ struct event_head {
 struct event_fork {
 	struct event_head head;
 	__u32 ppid;
-	__u32 pad;
+	__u32 tag; /* enum tag, or a step's */
 };
 
 struct event_exit {
@@ -137,8 +160,13 @@ struct event_exec {
 	__u16 hits[HITS_MAX]; /* needles, one per secret */
 	__u8 hit_count;
 	__u8 unscanned;
-	__u8 pad[6];
-	char exe[EXE_COPY];
+	__u8 held;     /* stopped until user space has said what its step may do */
+	__u8 unlinked; /* its file has no name any more, or never had one (memfd_create) */
+	__u8 pad[4];
+	__u32 tag;              /* enum tag, or a step's */
+	__u64 inode;            /* of the program's file */
+	char exe[EXE_COPY];     /* as it was called */
+	char program[EXE_COPY]; /* path of its file as program_key has it, or empty */
 	char argv[ARGV_COPY];
 };
 
@@ -159,8 +187,9 @@ struct event_connect {
 	struct judgement judged;
 	__u8 killed;
 	__u8 hit_count;
-	__u8 family; /* address family of a socket that is not IP's, else 0 */
-	__u8 pad[5];
+	__u8 family;   /* address family of a socket that is not IP's, else 0 */
+	__u8 narrowed; /* whoever made the socket meets less than whoever uses it */
+	__u8 pad[4];
 	__u16 hits[HITS_MAX];
 };
 
@@ -175,6 +204,8 @@ struct event_question {
 	__u8 begun; /* a part of what was found has left before */
 	__u16 name_len;
 	__u16 hits[HITS_MAX];
+	__u8 narrowed; /* as of a connect */
+	__u8 pad[3];
 	__u64 cookie; /* of the stream that ends with it, to destroy the socket; else 0 */
 	char name[NAME_MAX_TEXT];
 };
@@ -200,7 +231,7 @@ struct event_stream {
 	__u8 stream; /* enum stream_kind */
 	__u8 killed;
 	__u8 hit_count;
-	__u8 pad;
+	__u8 narrowed;
 	__u16 name_len;
 	__u16 hits[HITS_MAX];
 	char name[NAME_MAX_TEXT];
@@ -262,97 +293,43 @@ struct event_plaintext {
 	char bytes[PLAINTEXT_COPY];
 };
 
-/* A set of conditions: bit n of word n/64 is condition n (policy/tables.py). */
-struct vec {
-	__u64 w[4];
+/* A process was put into a container. */
+struct event_container {
+	struct event_head head;
+	__u64 container; /* struct owner's */
+	__u32 tag;
+	__u32 asker; /* process that asked for it; 0: not seen */
+	__u8 first;  /* nobody else is in it */
+	__u8 pad[7];
 };
 
-/* .rodata, whole. */
-struct config {
-	struct vec allow; /* conditions of allow rules */
-	struct vec deny;
-	struct vec sink;                  /* places where anyone can store data */
-	struct vec accepts[STREAM_KINDS]; /* what each kind of stream satisfies if the name fits */
-	__u32 stride;                     /* distance of the offsets that the scan looks at */
-	__u32 scans;                      /* there are secrets, or some may be found */
-	__u8 block;                       /* deny what the policy does not name */
-	__u8 leak_kill;                   /* stop a secret on its way to a wrong place */
-	__u8 signal;                      /* bpf_send_signal works in cgroup programs (6.16 on) */
-	__u8 uplinks;                     /* judge what leaves over an uplink, whoever sent it */
-	__u32 refusal;                    /* mark of a refused question on its way to its answer */
-	__u32 copy;   /* bytes of each connection that are handed on as plaintext */
-	__u32 agent;  /* thread group that is never signalled */
-	__u64 cgroup; /* id of the guarded one, for programs that may sleep */
+#define REQUEST_COPY 256
+
+/* A process asks an engine for a container by a name that the kernel does not know. */
+struct event_engine {
+	struct event_head head;
+	__u32 tag;
+	__u32 len;
+	__u8 enters; /* one that runs, to start another process in it */
+	__u8 pad[7];
+	char path[REQUEST_COPY]; /* of the request, without its query */
 };
 
-struct name_node {
-	struct vec deep; /* holds for any remainder */
-	struct vec one;  /* holds when the remainder is one label */
-	__u32 len;       /* bytes of the key that led here */
-	__u32 own;       /* a rule allows exactly this name */
-	/* Who pays for a name that only a wildcard allows: its index plus one, or 0. */
-	__u32 deep_budget;
-	__u32 one_budget;
-};
+/* What of a process lies open. */
+enum sight { SIGHT_NONE, SIGHT_MEMORY, SIGHT_ENVIRONMENT };
 
-/* Of the names below one wildcard: what a job may ask for, and what it has. */
-struct budget {
-	__u32 names; /* different ones */
-	__u32 bytes; /* of what stands in front of the wildcard's own name */
-};
+#define TEXT_COPY 64
 
-/* Which answers may lead to a network: the order of policy/special.py. */
-enum belief { BELIEF_ANY, BELIEF_OWN, BELIEF_NONE };
-
-struct network_node {
-	struct vec bits;
-	__u32 local;
-	__u32 belief; /* enum belief */
-};
-
-/* An interface that carries our program. */
-struct device {
-	__u64 netns;   /* cookie of its network namespace; 0: marks no question any more */
-	__u8 header;   /* bytes in front of the IP header */
-	__u8 loopback; /* what leaves over it arrives here */
-	__u8 uplink;   /* leads off this machine */
-	__u8 pad[5];
-};
-
-/* Questions that were marked, and those of them that have met their answer since. */
-struct refusals {
-	__u64 marked;
-	__u64 met;
-	__u64 last; /* boot clock, ns: when one was marked */
-};
-
-struct learned {
-	struct vec bits;
-	__u64 expires; /* boot clock, ns */
-};
-
-struct secret {
-	struct vec home;
-	__u32 placed;
-	__u32 guessed; /* nobody declared it, nobody placed it: it was found */
-};
-
-struct bloom {
-	__u64 mask; /* of the words in use: a filter of few grams should not fill the cache */
-	__u64 words[(1 << BLOOM_BITS) / 64];
-};
-
-struct gram {
-	__u16 needle[GRAM_SLOTS]; /* index + 1; 0 ends the list */
-	__u8 at[GRAM_SLOTS];      /* where in the needle the gram stands */
-	__u32 pad;
-};
-
-struct core {
-	__u16 secret;
-	__u16 len;
-	__u32 at; /* where in the whole text it stands */
-	__u8 bytes[CORE_MAX];
+/* Somebody lays hands on the guard or on the runner. */
+struct event_tamper {
+	struct event_head head;
+	__u64 argument; /* command of bpf(2), signal, enum sight */
+	__u32 target;   /* thread, or type of a BPF program */
+	__u8 trick;     /* enum trick */
+	__u8 denied;
+	__u8 killed;
+	__u8 whom;            /* enum protected_kind */
+	char text[TEXT_COPY]; /* name of what was touched, or the way to it */
 };
 
 #endif

@@ -11,9 +11,10 @@ import ctypes
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from leakstop.bpf import object_file
 from leakstop.errors import UnsupportedError
 
 # By path, never by a search: ctypes.util.find_library may run a compiler from $PATH, and the
@@ -31,17 +32,16 @@ _DIRECTORIES = (
     "usr/local/lib",
 )
 _LOG_LINES = 12
-BPF_ANY = 0
-_BATCH = 1024
-"""Records handed over at a time: a burst must fill the kernel's ring, not this process's memory."""
+BPF_ANY, BPF_NOEXIST = 0, 1
 
 _Print = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-_Sample = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+Sample = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+"""What is called with a record of a ring: context, address, size."""
 
 _POINTER, _INT, _TEXT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "libbpf_set_print": (_POINTER, (_Print,)),
-    "bpf_object__open_file": (_POINTER, (_TEXT, _POINTER)),
+    "bpf_object__open_mem": (_POINTER, (_TEXT, _SIZE, _POINTER)),
     "bpf_object__load": (_INT, (_POINTER,)),
     "bpf_object__close": (None, (_POINTER,)),
     "bpf_object__next_map": (_POINTER, (_POINTER, _POINTER)),
@@ -56,12 +56,13 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_program__attach_cgroup": (_POINTER, (_POINTER, _INT)),
     "bpf_program__attach_perf_event": (_POINTER, (_POINTER, _INT)),
     "bpf_program__attach_uprobe_opts": (_POINTER, (_POINTER, _INT, _TEXT, _SIZE, _POINTER)),
-    "bpf_link__pin": (_INT, (_POINTER, _TEXT)),
     "bpf_link__destroy": (_INT, (_POINTER,)),
     "bpf_link__fd": (_INT, (_POINTER,)),
     "bpf_iter_create": (_INT, (_INT,)),
     "bpf_map__name": (_TEXT, (_POINTER,)),
     "bpf_map__fd": (_INT, (_POINTER,)),
+    "bpf_map__value_size": (_INT, (_POINTER,)),
+    "bpf_map__reuse_fd": (_INT, (_POINTER, _INT)),
     "bpf_map__set_max_entries": (_INT, (_POINTER, ctypes.c_uint)),
     "bpf_map__initial_value": (_POINTER, (_POINTER, ctypes.POINTER(_SIZE))),
     "bpf_map_update_elem": (_INT, (_INT, _POINTER, _POINTER, ctypes.c_ulonglong)),
@@ -71,9 +72,11 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     ),
     "bpf_map_delete_elem": (_INT, (_INT, _POINTER)),
     "bpf_map_lookup_elem": (_INT, (_INT, _POINTER, _POINTER)),
+    "bpf_map_get_next_key": (_INT, (_INT, _POINTER, _POINTER)),
     "bpf_map_freeze": (_INT, (_INT,)),
     "bpf_obj_pin": (_INT, (_INT, _TEXT)),
     "bpf_obj_get": (_INT, (_TEXT,)),
+    "bpf_prog_get_fd_by_id": (_INT, (ctypes.c_uint,)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _POINTER, _POINTER)),
     "bpf_link_create": (_INT, (_INT, _INT, _INT, _POINTER)),
     "bpf_link_detach": (_INT, (_INT,)),
@@ -82,7 +85,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "bpf_tc_attach": (_INT, (_POINTER, _POINTER)),
     "bpf_tc_detach": (_INT, (_POINTER, _POINTER)),
     "bpf_tc_query": (_INT, (_POINTER, _POINTER)),
-    "ring_buffer__new": (_POINTER, (_INT, _Sample, _POINTER, _POINTER)),
+    "ring_buffer__new": (_POINTER, (_INT, Sample, _POINTER, _POINTER)),
     "ring_buffer__epoll_fd": (_INT, (_POINTER,)),
     "ring_buffer__consume": (_INT, (_POINTER,)),
     "ring_buffer__free": (None, (_POINTER,)),
@@ -181,6 +184,11 @@ class Map:
         """File descriptor, valid once the object is loaded."""
         return self._library.call("bpf_map__fd", self._handle)
 
+    @property
+    def value_size(self) -> int:
+        """Bytes of a value."""
+        return self._library.call("bpf_map__value_size", self._handle)
+
     def resize(self, entries: int) -> None:
         """Set the capacity, before loading; at least 1."""
         self._library.call("bpf_map__set_max_entries", self._handle, max(1, entries))
@@ -193,9 +201,38 @@ class Map:
             raise BpfError(f"{self.name} has {size.value} bytes, not {len(data)}")
         ctypes.memmove(start, data, len(data))
 
+    def adopt(self, descriptor: int) -> None:
+        """Before loading: use this map, which exists, with what is in it."""
+        self._library.call("bpf_map__reuse_fd", self._handle, descriptor)
+
     def update(self, key: bytes, value: bytes) -> None:
         """Set one entry."""
         self._library.call("bpf_map_update_elem", self.fd, key, value, BPF_ANY)
+
+    def create(self, key: bytes, value: bytes) -> bool:
+        """Set an entry that is not there; return whether it was not.
+
+        Raises:
+            BpfError: there is no room for it.
+        """
+        result = self._library.attempt("bpf_map_update_elem", self.fd, key, value, BPF_NOEXIST)
+        if result < 0 and result != -errno.EEXIST:
+            raise self._library.error("bpf_map_update_elem", -result)
+        return result == 0
+
+    def keys(self, size: int) -> list[bytes]:
+        """The keys that are there, of ``size`` bytes each; of some that go meanwhile not all."""
+        found: list[bytes] = []
+        after = ctypes.create_string_buffer(size)
+        before: bytes | None = None
+        while self._library.attempt("bpf_map_get_next_key", self.fd, before, after) == 0:
+            before = after.raw
+            found.append(before)
+        return found
+
+    def discard(self, key: bytes) -> bool:
+        """Remove an entry that may be there; return whether it was."""
+        return self._library.attempt("bpf_map_delete_elem", self.fd, key) == 0
 
     def update_all(self, entries: Iterable[tuple[bytes, bytes]]) -> None:
         """Set many entries, in one system call where the map type allows it."""
@@ -239,13 +276,17 @@ class Link:
         self._handle = handle
 
     def pin(self, path: Path) -> None:
-        """Keep it attached when this process is gone."""
-        self._library.call("bpf_link__pin", self._handle, os.fsencode(path))
+        """Keep it attached when this process is gone. May be done again (bpf_link__pin may not)."""
+        self._library.call("bpf_obj_pin", self.fd, os.fsencode(path))
+
+    @property
+    def fd(self) -> int:
+        """File descriptor."""
+        return self._library.call("bpf_link__fd", self._handle)
 
     def iterate(self) -> None:
         """Run an iterator over all that there is; it prints nothing."""
-        link = self._library.call("bpf_link__fd", self._handle)
-        descriptor = self._library.call("bpf_iter_create", link)
+        descriptor = self._library.call("bpf_iter_create", self.fd)
         try:
             while os.read(descriptor, 4096):
                 pass
@@ -264,7 +305,8 @@ class Object:
 
     def __init__(self, library: Library, path: Path) -> None:
         self._library = library
-        self._handle = library.pointer("bpf_object__open_file", os.fsencode(path), None)
+        image, options = object_file.read(path), object_file.options(path)
+        self._handle = library.pointer("bpf_object__open_mem", image, len(image), options)
 
     def map(self, name: str) -> Map:
         """The map of that name; data sections match by suffix, e.g. ``.rodata``."""
@@ -273,12 +315,16 @@ class Object:
                 self._library,
                 self._library.pointer("bpf_object__find_map_by_name", self._handle, name.encode()),
             )
-        handle = 0
-        while handle := self._library.try_pointer("bpf_object__next_map", self._handle, handle):
-            found = Map(self._library, handle)
+        for found in self.maps():
             if found.name.endswith(name):
                 return found
         raise BpfError(f"the object has no section {name}")
+
+    def maps(self) -> Iterator[Map]:
+        """All maps, data sections included."""
+        handle = 0
+        while handle := self._library.try_pointer("bpf_object__next_map", self._handle, handle):
+            yield Map(self._library, handle)
 
     def programs(self) -> Sequence[str]:
         """Names of all programs, in the object's order."""
@@ -326,52 +372,6 @@ class Object:
         return self._library.pointer(
             "bpf_object__find_program_by_name", self._handle, name.encode()
         )
-
-
-class Ring:
-    """Reads a ring buffer. ``on_record`` gets the address and size of each record."""
-
-    def __init__(
-        self, library: Library, source: Map, on_record: Callable[[int, int], None]
-    ) -> None:
-        self._library = library
-        self._on_record = on_record
-        self._failure: Exception | None = None
-        self._taken = 0
-        self._sample = _Sample(self._on_sample)  # kept alive as long as libbpf may call it
-        self._handle = library.pointer("ring_buffer__new", source.fd, self._sample, None, None)
-
-    def _on_sample(self, _context: int, data: int, size: int) -> int:
-        try:
-            self._on_record(data, size)
-        except Exception as error:  # noqa: BLE001 - must not cross C; raised again in consume()
-            self._failure = error
-            return -1
-        # A negative number ends ring_buffer__consume() behind this record; the ring stays readable.
-        self._taken += 1
-        return -1 if self._taken >= _BATCH else 0
-
-    def fileno(self) -> int:
-        """Becomes readable when there are records."""
-        return self._library.call("ring_buffer__epoll_fd", self._handle)
-
-    def consume(self) -> None:
-        """Hand over all records that are there."""
-        self._taken = 0
-        result = int(self._library._lib.ring_buffer__consume(self._handle))
-        if self._taken >= _BATCH:
-            result = 0
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-        if result < 0 and -result != errno.EINTR:
-            raise BpfError(f"the ring could not be read: {os.strerror(-result)}")
-
-    def close(self) -> None:
-        """Stop reading."""
-        if self._handle:
-            self._library._lib.ring_buffer__free(self._handle)
-            self._handle = 0
 
 
 def find_libbpf(root: Path = Path("/")) -> Path | None:

@@ -5,22 +5,10 @@
 
 #include <stddef.h>
 #include "image.bpf.h"
+#include "program.bpf.h"
 #include "scan.bpf.h"
-#include "kernel.h"
-#include <bpf/bpf_tracing.h>
-
-static __always_inline int is_guarded(void)
-{
-	return bpf_current_task_under_cgroup(&guarded, 0) == 1;
-}
-
-static __always_inline void fill_head(struct event_head *head, __u32 kind, __u32 pid, __u64 start)
-{
-	head->kind = kind;
-	head->pid = pid;
-	head->ts = bpf_ktime_get_boot_ns();
-	head->start = start;
-}
+#include "container.bpf.h"
+#include "protected.bpf.h"
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
@@ -29,10 +17,13 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	struct event_fork event = {};
 	struct mark *mark;
 
+	protect_born(parent, child);
 	if (child->pid != child->tgid || !is_guarded())
 		return 0;
 	fill_head(&event.head, EVENT_FORK, pid, child->start_boottime);
 	event.ppid = ppid;
+	event.tag = pass_on(ppid, pid, child->start_boottime);
+	born_inside(parent, child);
 	/* The child is the same image with the same arguments until it calls exec. */
 	mark = bpf_map_lookup_elem(&marks, &ppid);
 	if (mark && bpf_map_update_elem(&marks, &pid, mark, BPF_ANY)) {
@@ -49,7 +40,12 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	__u32 pid = task->tgid;
 	struct event_exit event = {};
 
-	if (task->signal->live.counter != 0 || !is_guarded())
+	release_protected(task);
+	if (task->signal->live.counter != 0)
+		return 0;
+	gone_inside(pid);
+	forget_owner(pid); /* wherever it has gone meanwhile: its number will be another's */
+	if (!is_guarded())
 		return 0;
 	bpf_map_delete_elem(&marks, &pid);
 	bpf_map_delete_elem(&images, &pid);
@@ -115,13 +111,16 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 {
 	__u32 pid = task->tgid;
 	__u64 start = task->group_leader->start_boottime;
+	struct owner *owner;
 	struct scratch *s;
 	struct event_exec *event;
 	struct argv_walk walk = {};
 	unsigned long total, copied;
 
+	release_born(pid);
 	if (!is_guarded())
 		return 0;
+	owner = renew_owner(pid, start);
 	s = claim();
 	if (!s) {
 		/* Not scanned, so not known to be harmless. */
@@ -138,6 +137,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 		bpf_loop(CHUNKS_MAX, scan_chunk, &walk, 0);
 	set_mark(pid, start, &s->hits);
 	note_image(pid, bprm);
+	read_program(&s->program, task, bprm);
+	if (owner)
+		own_program(owner, &s->program);
 
 	event = &s->exec;
 	fill_head(&event->head, EVENT_EXEC, pid, start);
@@ -146,6 +148,13 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 	event->uid = bpf_get_current_uid_gid();
 	event->argv_bytes = total;
 	event->hit_count = s->hits.count;
+	event->inode = s->program.inode;
+	event->unlinked = s->program.unlinked;
+	event->tag = owner ? owner->tag : TAG_UNKNOWN;
+	event->held = hold_back(pid, owner, cfg.worker && event->ppid == cfg.worker);
+	__builtin_memcpy(event->program, s->program.path, sizeof(event->program));
+	if (!s->program.whole && !s->program.unlinked)
+		event->program[0] = 0;
 	event->unscanned = walk.fault || total > (unsigned long)CHUNKS_MAX * WINDOW_CHUNK;
 	if (event->unscanned)
 		lose(LOSS_ARGV);

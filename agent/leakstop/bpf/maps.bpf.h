@@ -5,7 +5,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include "leakstop.h"
+#include "values.h"
 
 /* Set before loading and frozen by libbpf: root in the job cannot flip the mode. */
 const volatile struct config cfg;
@@ -44,6 +44,22 @@ struct {
 	__type(value, __u32);
 } guarded SEC(".maps");
 
+/* Threads that are protected, by id: enum protected_kind. By the agent (sensor/protected.py). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, __u8);
+} protected SEC(".maps");
+
+/* Processes, by thread group. Preallocated: one for which there is no room has no owner. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
 /* ---- policy, written before attaching and frozen ---- */
 
 struct name_key {
@@ -72,10 +88,13 @@ struct {
 	__type(value, struct network_node);
 } networks SEC(".maps");
 
+/*
+ * Not BPF_F_RDONLY_PROG: programs that are loaded upon it once it is frozen would be refused, as
+ * the verifier then wants the values of an array, and has them of one entry only.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_RDONLY_PROG);
 	__type(key, __u32);
 	__type(value, struct budget);
 } budgets SEC(".maps");
@@ -104,6 +123,15 @@ struct {
 	__type(key, __u8[16]);
 	__type(value, __u8); /* enum resolver_place */
 } resolvers SEC(".maps");
+
+/* What programs that a rule names meet beyond cfg.programless. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* sized by user space */
+	__uint(map_flags, BPF_F_RDONLY_PROG);
+	__type(key, struct program_key);
+	__type(value, struct vec);
+} programs SEC(".maps");
 
 /* Networks of containers that were made later: private ranges only, kept up by the agent. */
 struct {
@@ -277,8 +305,13 @@ struct sock_note {
 	__u32 foreign; /* made in a network namespace that needed no privileges */
 	__u32 held;    /* somebody reads or writes target, flags and verdict: seize() */
 	__u32 early; /* it said hello before its program was looked at; not a flag: those are seized */
-	__u64 netns; /* cookie */
+	__u8 narrowed; /* its maker meets less than its user */
+	__u8 pad[3];
+	__u32 relays; /* made and used by one whose questions are others': see find_who() */
+	__u64 netns;  /* cookie */
 	struct mark mark;
+	struct owner maker;
+	struct vec who; /* what its maker and its user meet, both */
 };
 
 struct {

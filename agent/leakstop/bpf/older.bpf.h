@@ -6,21 +6,22 @@
 #include "socket.bpf.h"
 #include "kernel.h"
 
-/* Processes of the job that ran before the guard: what they have open is not trusted. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__uint(map_flags, BPF_F_RDONLY_PROG);
-	__type(key, __u32);
-	__type(value, __u8);
-} suspects SEC(".maps");
+/* Whether it ran before the guard, and is not the job's: what it has open is trusted. */
+static __always_inline int is_machines(const struct owner *owner)
+{
+	return !cfg.worker || (owner && owner->tag > TAG_UNKNOWN && owner->tag <= TAG_RUNNER);
+}
 
-/* One suspect among those who hold a socket is enough, in whichever order they come. */
+/* One of the job among those who hold a socket is enough, in whichever order they come. */
 static __always_inline void note_holder(struct sock_note *note, __u32 pid)
 {
-	if (bpf_map_lookup_elem(&suspects, &pid)) {
-		note->flags &= ~SOCK_TRUSTED;
+	struct owner *owner = bpf_map_lookup_elem(&owners, &pid);
+	int trusted = is_machines(owner);
+
+	if (!note->pid || (note->flags & SOCK_TRUSTED && !trusted)) {
 		note->pid = pid;
+		note->flags = trusted ? SOCK_OLDER | SOCK_TRUSTED : SOCK_OLDER;
+		sign(note, pid);
 	}
 }
 
@@ -63,8 +64,6 @@ int on_older(struct bpf_iter__task_file *ctx)
 			lose(LOSS_SOCKETS);
 			return 0;
 		}
-		note->pid = task->tgid;
-		note->flags = SOCK_OLDER | SOCK_TRUSTED;
 	}
 	note_holder(note, task->tgid);
 	keep_older(bpf_get_socket_cookie(sk), note->flags & SOCK_TRUSTED);

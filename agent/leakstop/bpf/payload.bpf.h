@@ -183,12 +183,13 @@ __weak __noinline int judge_payload(struct __sk_buff *skb, const struct packet *
 }
 
 /* A connection begins, or a datagram has another peer than the one before. */
-__weak __noinline int meet_peer(struct payload *state, const struct packet *p)
+__weak __noinline int meet_peer(struct payload *state, const struct packet *p,
+				const struct sock_note *note)
 {
-	if (!state || !p)
+	if (!state || !p || !note)
 		return -1;
 	aim_at(&state->target, p);
-	look_up_place(&state->target, &state->place);
+	look_up_place(&state->target, &note->who, &state->place);
 	state->pending.count = 0;
 	state->sent = 0;
 	state->tail_len = 0;
@@ -284,7 +285,7 @@ static __always_inline int read_behind(struct __sk_buff *skb, const struct packe
 		return !cfg.block;
 	if (!state) {
 		state = &s->payload;
-		meet_peer(state, p);
+		meet_peer(state, p, note);
 	}
 	pass = (state->place.local && !leaves_machine(skb, p, note->netns)) ||
 	       read_payload(skb, p, note, state, s);
@@ -311,7 +312,7 @@ __weak __noinline int on_payload(struct __sk_buff *skb, const struct packet *p,
 	if (__sync_lock_test_and_set(&state->held, 1))
 		return read_behind(skb, p, note, 0);
 	if (!is_peer(&state->target, p) || (p->protocol == TCP && !(note->flags & SOCK_READ)))
-		meet_peer(state, p);
+		meet_peer(state, p, note);
 	if (p->protocol == TCP)
 		note->flags |= SOCK_READ;
 	pass = read_behind(skb, p, note, state);

@@ -12,12 +12,15 @@ import os
 import time
 from pathlib import Path
 
-from leakstop.bpf import records, tc
+from leakstop.bpf import tc, values
 from leakstop.bpf.libbpf import BpfError, library
 from leakstop.bpf.mounts import mounts
 
-REFUSALS = "refusals"
-"""Name of the pin of the map with that name."""
+MAPS = "maps"
+"""Directory of the pins of maps, below that of links."""
+PROBE = "tls-"
+"""What the names of pins of probes begin with."""
+_REFUSALS = f"{MAPS}/refusals"
 
 _MARKING = "on_egress"
 _ANSWER_S = 5.0
@@ -43,6 +46,31 @@ def mount(directory: Path) -> None:
         )
 
 
+def map_pin(name: str) -> str:
+    """Name of the pin of the map ``name``: a BPF file system reserves dots."""
+    return f"{MAPS}/{name.replace('.', '_')}"
+
+
+def names(directory: Path) -> set[str]:
+    """Names of the pins of links and maps; none where the file system is gone."""
+    try:
+        maps = (f"{MAPS}/{name}" for name in os.listdir(directory / MAPS))  # noqa: PTH208
+        return {*os.listdir(directory), *maps}  # noqa: PTH208 - asked four times a second
+    except OSError:
+        return set()
+
+
+def held(directory: Path) -> dict[str, int]:
+    """Open what is pinned below ``directory``, but for the probes: there may be thousands."""
+    lib, found = library(), {}
+    for path in (*directory.glob("*-*"), *directory.glob("on_*"), *directory.glob(f"{MAPS}/*")):
+        if not path.name.startswith(PROBE):
+            descriptor = lib.attempt("bpf_obj_get", os.fsencode(path))
+            if descriptor >= 0:
+                found[str(path.relative_to(directory))] = descriptor
+    return found
+
+
 def release(directory: Path) -> int:
     """Unmount every BPF file system at or below ``directory`` and return how many those were.
 
@@ -62,7 +90,7 @@ def _stop_marking(directory: Path) -> None:
     """End the packet hook before the interfaces': a refused question must not pass between."""
     lib = library()
     hook = lib.attempt("bpf_obj_get", os.fsencode(directory / _MARKING))
-    sums = lib.attempt("bpf_obj_get", os.fsencode(directory / REFUSALS))
+    sums = lib.attempt("bpf_obj_get", os.fsencode(directory / _REFUSALS))
     if hook >= 0:
         lib.attempt("bpf_link_detach", hook)
         os.close(hook)
@@ -74,10 +102,10 @@ def _stop_marking(directory: Path) -> None:
 
 def _is_under_way(sums: int) -> bool:
     """Whether a marked question has not met its answer yet, and still can."""
-    state = records.Refusals()
+    state = values.Refusals()
     library().call("bpf_map_lookup_elem", sums, bytes(4), ctypes.byref(state))
     age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - state.last / 1e9
     return bool(state.met < state.marked and age_s < _ANSWER_S)
 
 
-__all__ = ["REFUSALS", "mount", "release"]
+__all__ = ["MAPS", "PROBE", "held", "map_pin", "mount", "names", "release"]

@@ -53,6 +53,7 @@ static __always_inline void report_question(struct scratch *s, struct judgement 
 	event->hit_count = hits->count;
 	event->begun = in_name && hits->begun;
 	event->name_len = len;
+	event->narrowed = asker->narrowed;
 	event->cookie = asker->tcp && j.applied == ACTION_DENY ? asker->cookie : 0;
 	for (int i = 0; i < HITS_MAX; i++)
 		event->hits[i] = hits->needle[i];
@@ -166,14 +167,16 @@ static __always_inline void expect_answer(struct scratch *s, __u16 qtype)
 	bpf_map_update_elem(&asked_questions, &key, &s->asked, BPF_ANY);
 }
 
-/* What the rules say of a plain question. */
-static __always_inline struct judgement judge_name(struct message *m, __u16 qtype)
+/* What the rules say of a plain question; what its answer teaches is for everybody. */
+static __always_inline struct judgement judge_name(struct message *m, const struct vec *who,
+						   __u16 qtype)
 {
 	struct judgement j;
 
 	look_up_name(m, &m->bits);
 	m->lookup = m->bits;
 	restrict_to_port(&m->lookup, PROTO_DNS, 0);
+	restrict_to_who(&m->lookup, who);
 	j = judge_rules(&m->lookup, &m->lookup, 0);
 	if (j.policy == ACTION_ALLOW && !is_common(qtype))
 		return unjudgeable(REASON_PROTOCOL);
@@ -187,9 +190,12 @@ static __always_inline void name_asker(struct asker *asker, struct __sk_buff *sk
 {
 	__builtin_memset(asker, 0, sizeof(*asker));
 	asker->cookie = bpf_get_socket_cookie(skb);
+	copy_vec(&asker->who, &cfg.nobody);
 	if (note) {
 		asker->pid = note->pid;
 		asker->mark = note->mark;
+		asker->narrowed = note->narrowed;
+		copy_vec(&asker->who, note->relays ? &cfg.anyone : &note->who);
 	}
 	__builtin_memcpy(asker->resolver, p->target, 16);
 	asker->tcp = p->protocol == TCP;
@@ -210,7 +216,7 @@ static __always_inline struct judgement judge_message(struct __sk_buff *skb, con
 	__builtin_memset(&m->lookup, 0, sizeof(m->lookup));
 	if (readable) {
 		qtype = be16_at(m, m->walk.end);
-		j = judge_name(m, qtype);
+		j = judge_name(m, &s->asker.who, qtype);
 		exposure.sink = meets(&m->lookup, &cfg.sink);
 	} else if (how & QUESTION_NOWHERE) {
 		m->name_len = 0;

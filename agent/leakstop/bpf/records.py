@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""The structs of ``leakstop.h``, for user space. A test compares them with the object's BTF."""
+"""The events of ``leakstop.h``, for user space. A test compares them with the object's BTF."""
 
 from __future__ import annotations
 
 import ctypes
 from ctypes import c_char, c_int32, c_uint8, c_uint16, c_uint32, c_uint64
-from enum import IntEnum, IntFlag
+from enum import IntEnum
+
+from leakstop.model.process import Tag as Tag
 
 ARGV_COPY = 4096
 EXE_COPY = 256
 NAME_MAX_TEXT = 256
 HITS_MAX = 8
 ANSWERS_MAX = 64
-CORE_MAX = 64
-GRAM_SLOTS = 4
-BLOOM_BITS = 23
-STREAM_KINDS = 5
 PLAINTEXT_COPY = 4096
-_GOLDEN = 0x9E3779B97F4A7C15
+REQUEST_COPY = 256
+TEXT_COPY = 64
 
 
 class Kind(IntEnum):
@@ -34,6 +33,9 @@ class Kind(IntEnum):
     WRITE = 9
     TLS = 10
     PLAINTEXT = 11
+    CONTAINER = 12
+    ENGINE = 13
+    TAMPER = 14
 
 
 class Lost(IntEnum):
@@ -49,15 +51,7 @@ class Lost(IntEnum):
     NAMES = 7
     WRITES = 8
     PLAINTEXTS = 9
-
-
-class ResolverPlace(IntFlag):
-    """``enum resolver_place``: what is known of a resolver."""
-
-    HERE = 1
-    """Its answers may come over the loopback device."""
-    APART = 2
-    """Nobody who is guarded answers in its name."""
+    OWNERS = 10
 
 
 class EventHead(ctypes.Structure):
@@ -69,7 +63,7 @@ class EventHead(ctypes.Structure):
 class EventFork(ctypes.Structure):
     """``struct event_fork``"""
 
-    _fields_ = (("head", EventHead), ("ppid", c_uint32), ("pad", c_uint32))
+    _fields_ = (("head", EventHead), ("ppid", c_uint32), ("tag", c_uint32))
 
 
 class EventExit(ctypes.Structure):
@@ -91,8 +85,13 @@ class EventExec(ctypes.Structure):
         ("hits", c_uint16 * HITS_MAX),
         ("hit_count", c_uint8),
         ("unscanned", c_uint8),
-        ("pad", c_uint8 * 6),
+        ("held", c_uint8),
+        ("unlinked", c_uint8),
+        ("pad", c_uint8 * 4),
+        ("tag", c_uint32),
+        ("inode", c_uint64),
         ("exe", c_char * EXE_COPY),
+        ("program", c_char * EXE_COPY),
         ("argv", c_char * ARGV_COPY),
     )
 
@@ -122,7 +121,8 @@ class EventConnect(ctypes.Structure):
         ("killed", c_uint8),
         ("hit_count", c_uint8),
         ("family", c_uint8),
-        ("pad", c_uint8 * 5),
+        ("narrowed", c_uint8),
+        ("pad", c_uint8 * 4),
         ("hits", c_uint16 * HITS_MAX),
     )
 
@@ -141,6 +141,8 @@ class EventQuestion(ctypes.Structure):
         ("begun", c_uint8),
         ("name_len", c_uint16),
         ("hits", c_uint16 * HITS_MAX),
+        ("narrowed", c_uint8),
+        ("pad", c_uint8 * 3),
         ("cookie", c_uint64),
         ("name", c_char * NAME_MAX_TEXT),
     )
@@ -173,7 +175,7 @@ class EventStream(ctypes.Structure):
         ("stream", c_uint8),
         ("killed", c_uint8),
         ("hit_count", c_uint8),
-        ("pad", c_uint8),
+        ("narrowed", c_uint8),
         ("name_len", c_uint16),
         ("hits", c_uint16 * HITS_MAX),
         ("name", c_char * NAME_MAX_TEXT),
@@ -241,123 +243,44 @@ class EventPlaintext(ctypes.Structure):
     )
 
 
-class Vec(ctypes.Structure):
-    """``struct vec``"""
-
-    _fields_ = (("w", c_uint64 * 4),)
-
-
-class Config(ctypes.Structure):
-    """``struct config``, the whole of ``.rodata``"""
+class EventContainer(ctypes.Structure):
+    """``struct event_container``"""
 
     _fields_ = (
-        ("allow", Vec),
-        ("deny", Vec),
-        ("sink", Vec),
-        ("accepts", Vec * STREAM_KINDS),
-        ("stride", c_uint32),
-        ("scans", c_uint32),
-        ("block", c_uint8),
-        ("leak_kill", c_uint8),
-        ("signal", c_uint8),
-        ("uplinks", c_uint8),
-        ("refusal", c_uint32),
-        ("copy", c_uint32),
-        ("agent", c_uint32),
-        ("cgroup", c_uint64),
+        ("head", EventHead),
+        ("container", c_uint64),
+        ("tag", c_uint32),
+        ("asker", c_uint32),
+        ("first", c_uint8),
+        ("pad", c_uint8 * 7),
     )
 
 
-class Device(ctypes.Structure):
-    """``struct device``"""
+class EventEngine(ctypes.Structure):
+    """``struct event_engine``"""
 
     _fields_ = (
-        ("netns", c_uint64),
-        ("header", c_uint8),
-        ("loopback", c_uint8),
-        ("uplink", c_uint8),
-        ("pad", c_uint8 * 5),
-    )
-
-
-class Refusals(ctypes.Structure):
-    """``struct refusals``"""
-
-    _fields_ = (("marked", c_uint64), ("met", c_uint64), ("last", c_uint64))
-
-
-class NameNode(ctypes.Structure):
-    """``struct name_node``"""
-
-    _fields_ = (
-        ("deep", Vec),
-        ("one", Vec),
+        ("head", EventHead),
+        ("tag", c_uint32),
         ("len", c_uint32),
-        ("own", c_uint32),
-        ("deep_budget", c_uint32),
-        ("one_budget", c_uint32),
+        ("enters", c_uint8),
+        ("pad", c_uint8 * 7),
+        ("path", c_char * REQUEST_COPY),
     )
 
 
-class Budget(ctypes.Structure):
-    """``struct budget``"""
-
-    _fields_ = (("names", c_uint32), ("bytes", c_uint32))
-
-
-class NetworkNode(ctypes.Structure):
-    """``struct network_node``"""
-
-    _fields_ = (("bits", Vec), ("local", c_uint32), ("belief", c_uint32))
-
-
-class SecretNode(ctypes.Structure):
-    """``struct secret``"""
-
-    _fields_ = (("home", Vec), ("placed", c_uint32), ("guessed", c_uint32))
-
-
-class Gram(ctypes.Structure):
-    """``struct gram``"""
+class EventTamper(ctypes.Structure):
+    """``struct event_tamper``"""
 
     _fields_ = (
-        ("needle", c_uint16 * GRAM_SLOTS),
-        ("at", c_uint8 * GRAM_SLOTS),
-        ("pad", c_uint32),
-    )
-
-
-class Core(ctypes.Structure):
-    """``struct core``"""
-
-    _fields_ = (
-        ("secret", c_uint16),
-        ("len", c_uint16),
-        ("at", c_uint32),
-        ("bytes", c_uint8 * CORE_MAX),
-    )
-
-
-class NameKey(ctypes.Structure):
-    """``struct name_key``"""
-
-    _fields_ = (("prefixlen", c_uint32), ("name", c_uint8 * NAME_MAX_TEXT))
-
-
-class AddressKey(ctypes.Structure):
-    """``struct address_key``"""
-
-    _fields_ = (("prefixlen", c_uint32), ("ip", c_uint8 * 16))
-
-
-class PortKey(ctypes.Structure):
-    """``struct port_key``"""
-
-    _fields_ = (
-        ("prefixlen", c_uint32),
-        ("protocol", c_uint8),
-        ("port", c_uint8 * 2),
-        ("pad", c_uint8),
+        ("head", EventHead),
+        ("argument", c_uint64),
+        ("target", c_uint32),
+        ("trick", c_uint8),
+        ("denied", c_uint8),
+        ("killed", c_uint8),
+        ("whom", c_uint8),
+        ("text", c_char * TEXT_COPY),
     )
 
 
@@ -375,25 +298,8 @@ MIRRORS: dict[str, type[ctypes.Structure]] = {
     "event_write": EventWrite,
     "event_tls": EventTls,
     "event_plaintext": EventPlaintext,
-    "vec": Vec,
-    "config": Config,
-    "device": Device,
-    "refusals": Refusals,
-    "name_node": NameNode,
-    "budget": Budget,
-    "network_node": NetworkNode,
-    "secret": SecretNode,
-    "gram": Gram,
-    "core": Core,
-    "name_key": NameKey,
-    "address_key": AddressKey,
-    "port_key": PortKey,
+    "event_container": EventContainer,
+    "event_engine": EventEngine,
+    "event_tamper": EventTamper,
 }
 """By the struct's name in C, for the comparison with BTF."""
-
-
-def bloom_bits(gram: int, mask: int) -> tuple[int, int]:
-    """The bits for an 8-byte gram: ``may_be_gram`` of ``scan.bpf.h``; ``mask`` of words in use."""
-    hashed = ((gram * _GOLDEN) & 0xFFFFFFFFFFFFFFFF) >> (64 - 6 - BLOOM_BITS)
-    word = (hashed >> 12 & mask) * 64
-    return word + (hashed & 63), word + (hashed >> 6 & 63)

@@ -18,7 +18,8 @@ static __always_inline __u64 may_be_gram(const struct bloom *bloom, __u64 mask, 
 {
 	/* Fibonacci hashing: 2^64 / golden ratio (Knuth, TAOCP 6.4) */
 	__u64 hash = (gram * 0x9e3779b97f4a7c15ULL) >> (64 - 6 - BLOOM_BITS);
-	__u64 word = bloom->words[hash >> 12 & mask], other = word;
+	__u64 word = *(const __u64 *)((const __u8 *)bloom->words + (hash >> 9 & mask));
+	__u64 other = word;
 
 	/* Of how far to shift, six bits count (RFC 9669, 4.1). In C they would have to be cut out. */
 	asm("%0 >>= %1" : "+r"(word) : "r"(hash));
@@ -95,33 +96,37 @@ struct scan {
 	struct hits *hits;
 };
 
-/* Rare: the word at `offset` may be a gram of some needle. */
-__weak __noinline int check_gram(struct window *w, struct hits *hits, __u32 offset)
+#define WORDS_AT_ONCE  16
+#define GROUPS_AT_ONCE 9 /* a call costs as much as ten words; two do at the largest stride */
+
+/* Rare: one of the words from `offset` on may be a gram of some needle. */
+__weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
 {
-	struct gram *gram;
-	__u64 word;
+	for (__u32 k = 0; k < WORDS_AT_ONCE; k++) {
+		__u64 word = 0; /* and the key before: the stack is full */
+		const struct bloom *bloom = bpf_map_lookup_elem(&blooms, &word);
+		struct gram *gram;
+		__u64 mask;
 
-	if (!w || !hits)
-		return 0;
-	barrier_var(offset);
-	if (offset > WINDOW - 8)
-		return 0;
-	barrier_var(offset); /* else it is read again as it was before the check */
-	word = word_at(w->bytes + offset);
-	gram = bpf_map_lookup_elem(&grams, &word);
-	if (!gram)
-		return 0;
-	for (__u32 slot = 0; slot < GRAM_SLOTS; slot++) {
-		__u32 needle = gram->needle[slot];
-
-		if (!needle)
-			break;
-		check_core(w, hits, needle - 1, offset - gram->at[slot]);
+		if (!w || !hits || !bloom)
+			return 0;
+		barrier_var(offset);
+		if (offset > sizeof(w->bytes) + sizeof(w->slack) - 8)
+			return 0;
+		barrier_var(offset); /* else it is read again as it was before the check */
+		word = word_at(w->bytes + offset);
+		mask = bloom->mask & (sizeof(bloom->words) - 8);
+		gram = may_be_gram(bloom, mask, word) & 1 ? bpf_map_lookup_elem(&grams, &word) : 0;
+#pragma clang loop unroll(full)
+		for (__u32 slot = 0; gram && slot < GRAM_SLOTS; slot++) {
+			if (!gram->needle[slot])
+				break;
+			check_core(w, hits, gram->needle[slot] - 1, offset - gram->at[slot]);
+		}
+		offset += bloom->stride;
 	}
 	return 0;
 }
-
-#define WORDS_AT_ONCE 16 /* a call for each word would cost more than the look at it */
 
 /*
  * Almost always none of the words is a gram, so they are asked about together first. Behind `to`
@@ -129,25 +134,39 @@ __weak __noinline int check_gram(struct window *w, struct hits *hits, __u32 offs
  */
 static long scan_words(__u32 i, struct scan *scan)
 {
-	struct window *w = scan->window;
-	__u64 stride = cfg.stride & 15, first = (__u64)i * WORDS_AT_ONCE * stride;
-	__u64 found = 0, which = 0, mask = scan->bloom->mask;
-	const __u8 *at;
+	__u64 stride = scan->bloom->stride, first, mask, found;
 
-	barrier_var(first);
-	if (first >= w->to || first >= WINDOW)
+	barrier_var(stride);
+	if (stride > STRIDE_MAX)
 		return 1;
-	barrier_var(first); /* else it is read again as it was before the check */
-	at = w->bytes + first;
-	for (__u32 k = 0; k < WORDS_AT_ONCE; k++)
-		found |= may_be_gram(scan->bloom, mask, word_at(at + k * stride));
-	if (!(found & 1))
-		return 0;
-	for (__u32 k = 0; k < WORDS_AT_ONCE; k++)
-		which |= (may_be_gram(scan->bloom, mask, word_at(at + k * stride)) & 1) << k;
-	for (__u32 k = 0; which && k < WORDS_AT_ONCE; k++)
-		if (which >> k & 1)
-			check_gram(w, scan->hits, first + k * stride);
+	barrier_var(stride); /* else it is read again as it was before the check */
+	first = (__u64)i * WORDS_AT_ONCE * GROUPS_AT_ONCE * stride;
+	for (__u32 group = 0; group < GROUPS_AT_ONCE; group++) {
+		const struct bloom *bloom = scan->bloom;
+		struct window *w = scan->window;
+		const __u8 *at;
+
+		barrier_var(first);
+		if (first >= w->to || first >= WINDOW)
+			return 1;
+		barrier_var(first);
+		at = w->bytes + first;
+		mask = bloom->mask & (sizeof(bloom->words) - 8);
+		found = 0;
+#pragma clang loop unroll(full)
+		for (__u32 k = 0; k < WORDS_AT_ONCE; k++) {
+			found |= may_be_gram(bloom, mask, word_at(at));
+			at += stride;
+			/* Else clang begins with all of them, and runs out of registers. */
+			barrier_var(found);
+		}
+		/* Else it keeps what is in there, and the product: on a stack that is full. */
+		barrier_var(scan);
+		barrier_var(stride);
+		if (found & 1)
+			check_words(scan->window, scan->hits, first);
+		first += WORDS_AT_ONCE * stride;
+	}
 	return 0;
 }
 
@@ -162,7 +181,7 @@ __weak __noinline int scan_window(struct window *window, struct hits *hits)
 	scan.bloom = bpf_map_lookup_elem(&blooms, &zero);
 	if (!scan.bloom)
 		return 0;
-	bpf_loop(WINDOW / WORDS_AT_ONCE + 1, scan_words, &scan, 0);
+	bpf_loop(WINDOW / (WORDS_AT_ONCE * GROUPS_AT_ONCE) + 1, scan_words, &scan, 0);
 	return 0;
 }
 

@@ -15,7 +15,7 @@ struct window {
 	__u32 seen; /* what ends in front of it was found before */
 	__s32 gone; /* what begins in front of it has left in part; it may lie before the window */
 	__u8 bytes[WINDOW];
-	__u8 slack[256]; /* the scan looks at sixteen words at once */
+	__u8 slack[264]; /* the scan looks at sixteen words at once */
 };
 
 #define MESSAGE_MAX 4096
@@ -56,9 +56,12 @@ struct record_walk {
 /* Who asks a question. */
 struct asker {
 	__u32 pid;
-	__u32 tcp;    /* over a stream, which a denial ends */
+	__u8 tcp; /* over a stream, which a denial ends */
+	__u8 narrowed;
+	__u8 pad[2];
 	__u64 cookie; /* of the socket */
 	struct mark mark;
+	struct vec who;
 	__u8 resolver[16];
 };
 
@@ -94,6 +97,20 @@ struct payload {
 	__u8 tail[WINDOW_EDGE]; /* the last bytes, at its end */
 };
 
+/* From a program's file up to the root. */
+struct program_walk {
+	struct dentry *dentry;
+	struct mount *mount;
+	struct mnt_namespace *space;
+	__u64 inode;
+	__u32 len;
+	__u8 whole;    /* it leads to the root of the process's mount namespace */
+	__u8 unlinked; /* the file has no name any more, or never had one */
+	__u8 pad[2];
+	struct program_key bare; /* the file's name alone */
+	char path[2 * PROGRAM_MAX];
+};
+
 /* A part of a packet that is read. */
 struct part_walk {
 	__u32 at; /* offset in the packet */
@@ -117,6 +134,22 @@ struct message {
 	struct name_key key;
 };
 
+/* Words of a text. */
+struct word {
+	__u64 hash;
+	__u64 id; /* its first 16 digits */
+	__u32 len;
+	__u32 hex; /* nothing but digits */
+};
+
+struct word_walk {
+	struct word words[3]; /* the last ones, the last of them first */
+	__u64 whole;          /* hash of all */
+	__u32 len;            /* of the text up to its end */
+	__u32 is_name;        /* of a cgroup: other bytes stand between words */
+	__u8 text[REQUEST_COPY];
+};
+
 struct scratch {
 	__u32 busy;
 	__u32 slot; /* its key */
@@ -128,9 +161,12 @@ struct scratch {
 	struct asker asker;
 	struct asked asked;
 	struct part_walk part;
+	struct program_walk program;
+	struct vec who; /* to be judged, where no socket tells */
 	struct series_walk series;
 	struct payload payload;
 	struct mark found;
+	struct word_walk words;
 	union {
 		struct event_exec exec;
 		struct event_question question;
@@ -138,6 +174,7 @@ struct scratch {
 		struct event_stream stream;
 		struct event_write write;
 		struct event_plaintext plaintext;
+		struct event_engine engine;
 	};
 };
 

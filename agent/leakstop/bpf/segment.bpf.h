@@ -46,6 +46,7 @@ __weak __noinline int on_new_peer(struct __sk_buff *skb, const struct packet *p,
 		return !cfg.block;
 	a.cookie = bpf_get_socket_cookie(skb);
 	a.pid = note->pid;
+	a.narrowed = note->narrowed;
 	aim(&a, p);
 	if (note->flags & SOCK_OLDER)
 		a.via = VIA_OLDER;
@@ -54,7 +55,7 @@ __weak __noinline int on_new_peer(struct __sk_buff *skb, const struct packet *p,
 	s = claim();
 	if (!s)
 		return !cfg.block;
-	failed = judge(&a.target, &note->mark, &s->place, &j);
+	failed = judge(&a.target, &note->mark, &note->who, &s->place, &j);
 	if (!failed && s->place.local && leaves_machine(skb, p, note->netns)) {
 		disown(&j);
 		s->place.local = 0;
@@ -96,7 +97,7 @@ static __always_inline void report_stream(struct scratch *s, const struct stream
 	event->stream = shown->kind;
 	event->killed = kill_owner(&note->judged, note->pid);
 	event->hit_count = note->mark.hits.count;
-	event->pad = 0;
+	event->narrowed = note->narrowed;
 	event->name_len = len;
 	for (int i = 0; i < HITS_MAX; i++)
 		event->hits[i] = note->mark.hits.needle[i];
@@ -104,21 +105,23 @@ static __always_inline void report_stream(struct scratch *s, const struct stream
 	emit(event, offsetof(struct event_stream, name) + (len & (NAME_MAX_TEXT - 1)));
 }
 
-/* What the policy holds for the name that a stream shows. */
+/* What the policy holds for the name that a stream shows, and for whoever it is of. */
 static __always_inline void look_up_shown(struct scratch *s, const struct stream *shown, __u16 port,
-					  struct vec *bits)
+					  const struct vec *who, struct vec *bits)
 {
 	__builtin_memcpy(s->message.name, shown->name, sizeof(s->message.name));
 	s->message.name_len = shown->name_len;
 	look_up_name(&s->message, bits);
 	restrict_to_port(bits, TCP, port);
+	restrict_to_who(bits, who);
 }
 
 /*
  * A request that asks a proxy for somebody else: HTTP must be allowed to the proxy, and the
  * other one as if it had been connected to. What follows a CONNECT is judged from there.
  */
-static __always_inline void look_behind(struct scratch *s, struct stream_note *stream)
+static __always_inline void look_behind(struct scratch *s, struct stream_note *stream,
+					const struct vec *who)
 {
 	struct place *place = &stream->shown;
 	int speaks_http;
@@ -129,7 +132,7 @@ static __always_inline void look_behind(struct scratch *s, struct stream_note *s
 	__builtin_memset(place, 0, sizeof(*place));
 	place->known = 1;
 	if (speaks_http)
-		look_up_shown(s, &stream->stream, stream->stream.name_port, &place->names);
+		look_up_shown(s, &stream->stream, stream->stream.name_port, who, &place->names);
 	if (stream->stream.connect)
 		stream->place = *place;
 }
@@ -153,11 +156,11 @@ __weak __noinline int judge_shown(struct __sk_buff *skb, struct sock_note *note,
 	now = &stream->stream;
 	stream->shown = stream->place;
 	if (now->name_port != now->port) {
-		look_behind(s, stream);
+		look_behind(s, stream, &note->who);
 	} else {
 		stream->shown.stream = now->kind;
 		stream->shown.named = now->name_len != 0;
-		look_up_shown(s, now, now->port ? now->port : note->target.port,
+		look_up_shown(s, now, now->port ? now->port : note->target.port, &note->who,
 			      &stream->shown.shown);
 	}
 	if (judge_place(&stream->shown, &note->target, &note->mark, &j))

@@ -4,9 +4,10 @@
 #define LEAKSTOP_SOCKET_BPF_H
 
 #include <bpf/bpf_endian.h>
+#include "attempt.bpf.h"
 #include "kernel.h"
 #include "flows.bpf.h"
-#include "verdict.bpf.h"
+#include "owner.bpf.h"
 
 #define AF_INET         2
 #define AF_INET6        10
@@ -19,11 +20,6 @@
 
 #define REFUSE 0 /* a cgroup hook that returns 0 gives EPERM to the caller */
 #define PASS   1
-
-static __always_inline __u32 current_pid(void)
-{
-	return bpf_get_current_pid_tgid() >> 32;
-}
 
 static __always_inline void map_ipv4(__u8 ip[16], __u32 address)
 {
@@ -48,20 +44,6 @@ static __always_inline int is_resolvers_port(const __u8 ip[16], __u16 port)
 
 	return (port == DNS_PORT || is_dockers) && is_resolver(ip);
 }
-
-/*
- * Refused and to be killed: at once where the kernel can, else the agent does it. A packet runs
- * on any process's stack, so only the owner of the socket is killed.
- */
-static __always_inline __u8 kill_owner(const struct judgement *j, __u32 owner)
-{
-	if (j->carriage != CARRIAGE_KILL || !cfg.signal || current_pid() != owner)
-		return 0;
-	return bpf_send_signal(9) == 0;
-}
-
-#define READ_FIELD(to, from, field)                                                                \
-	bpf_probe_read_kernel(&(to), sizeof(to), __builtin_preserve_access_index(&(from)->field))
 
 /*
  * Whether this process's network was made without privileges, in a user namespace: there anyone
@@ -93,71 +75,6 @@ struct {
 	__type(key, int);
 	__type(value, struct stream_note);
 } streams SEC(".maps");
-
-struct attempt {
-	struct target target;
-	__u64 cookie; /* of the socket */
-	__u32 pid;
-	__u8 via;
-	__u8 family; /* of a socket that is not IP's */
-	__u8 pad[2];
-};
-
-/* Whether `a` was not reported before with this outcome. Explains only, so LRU is enough. */
-static __always_inline int is_news(const struct attempt *a, const struct judgement *j)
-{
-	struct sent_key key = { .cookie = a->cookie,
-				.port = a->target.port,
-				.judged = j->applied | j->policy << 4 | j->carriage << 8 };
-	__u8 one = 1;
-
-	__builtin_memcpy(key.ip, a->target.ip, 16);
-	return !bpf_map_update_elem(&sent, &key, &one, BPF_NOEXIST);
-}
-
-/* Whether this place was not told of before: an uplink does not repeat what a socket hook said. */
-__weak __noinline int is_untold(const struct target *target, __u64 name)
-{
-	struct sent_key key = { .cookie = name };
-	__u8 one = 1;
-
-	if (!target)
-		return 1;
-	key.port = target->port;
-	key.protocol = target->protocol;
-	__builtin_memcpy(key.ip, target->ip, 16);
-	return !bpf_map_update_elem(&sent, &key, &one, BPF_NOEXIST);
-}
-
-/* Global, because a program has 512 bytes of stack with all that it calls. */
-__weak __noinline int report_attempt(const struct attempt *attempt,
-				     const struct judgement *judgement, const struct mark *mark,
-				     __u8 killed)
-{
-	struct event_connect event = { .head.kind = EVENT_CONNECT, .killed = killed };
-
-	if (!attempt || !judgement)
-		return -1;
-	event.head.pid = attempt->pid;
-	event.head.ts = bpf_ktime_get_boot_ns();
-	event.cookie = attempt->target.protocol == TCP ? attempt->cookie : 0;
-	event.port = attempt->target.port;
-	event.protocol = attempt->target.protocol;
-	event.via = attempt->via;
-	event.family = attempt->family;
-	event.judged = *judgement;
-	__builtin_memcpy(event.ip, attempt->target.ip, 16);
-	if (mark) {
-		event.head.start = mark->start;
-		event.hit_count = mark->hits.count;
-		for (int i = 0; i < HITS_MAX; i++)
-			event.hits[i] = mark->hits.needle[i];
-	}
-	emit(&event, sizeof(event));
-	if (judgement->policy == ACTION_DENY)
-		is_untold(&attempt->target, 0);
-	return 0;
-}
 
 /* Writes down who uses the socket. Fails only when the kernel has no memory for it. */
 static __always_inline struct sock_note *note_socket(struct bpf_sock *sk, __u64 netns, __u32 pid,
@@ -237,8 +154,11 @@ static __always_inline struct sock_note *open_socket(struct bpf_sock *sk, __u32 
 {
 	struct sock_note *note = note_socket(sk, bpf_get_netns_cookie(sk), pid, mark);
 
-	if (note)
-		note->foreign = in_foreign_network();
+	if (!note)
+		return 0;
+	note->foreign = in_foreign_network();
+	if (cfg.scoped)
+		sign(note, pid);
 	return note;
 }
 
@@ -295,8 +215,12 @@ static __always_inline int on_attempt(struct bpf_sock_addr *ctx, struct attempt 
 	__u64 netns = bpf_get_netns_cookie(ctx);
 	struct sock_note *note = ctx->sk ? note_socket(ctx->sk, netns, a->pid, mark) : 0;
 	struct judgement j = {};
+	struct vec who = {};
 	struct place place;
 
+	if (cfg.scoped)
+		find_who(a->pid, note, &who);
+	a->narrowed = note && note->narrowed;
 	if ((a->target.protocol == UDP || a->target.protocol == TCP) && note &&
 	    is_resolvers_port(a->target.ip, a->target.port)) {
 		if (a->via == VIA_CONNECT && a->target.protocol == TCP) {
@@ -307,7 +231,7 @@ static __always_inline int on_attempt(struct bpf_sock_addr *ctx, struct attempt 
 		remember(note, a, SOCK_DNS, j);
 		return PASS; /* the packet hook judges the name in it */
 	}
-	if (judge(&a->target, mark, &place, &j))
+	if (judge(&a->target, mark, &who, &place, &j))
 		return REFUSE;
 	if (!note && cfg.block)
 		j.applied = ACTION_DENY;

@@ -12,11 +12,13 @@ import ctypes
 import os
 import socket
 import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from leakstop.bpf.libbpf import BpfError, Library, Object, library
+from leakstop.bpf.held import program_id, program_of, runs_like
+from leakstop.bpf.libbpf import BpfError, Object, library
 
 _BPF_TCX_EGRESS = 47
 _BPF_F_BEFORE = 1 << 3
@@ -29,7 +31,6 @@ _RTM_NEWTFILTER, _RTM_GETTFILTER = 44, 46
 _NLM_F_REQUEST_DUMP = 0x001 | 0x300
 _CLSACT_PARENTS = (0xFFFFFFF2, 0xFFFFFFF3)
 _HEADER, _TCMSG = struct.Struct("=IHHII"), struct.Struct("=BxxxiIII")
-_PROG_ID_AT = 4
 _PATIENCE_S = 1.0
 
 
@@ -71,6 +72,9 @@ class Attachment(Protocol):
     def pin(self, directory: Path) -> None:
         """Keep it there when this process is gone."""
 
+    def holds(self) -> bool:
+        """Whether it still is there."""
+
     def close(self) -> None:
         """Let go; a pinned one stays."""
 
@@ -78,18 +82,27 @@ class Attachment(Protocol):
 class TcxLink:
     """A tcx link, in front of the programs of others."""
 
-    def __init__(self, program: int, ifindex: int) -> None:
-        options = _LinkOptions(sz=ctypes.sizeof(_LinkOptions), flags=_BPF_F_BEFORE)
+    def __init__(self, descriptor: int, ifindex: int) -> None:
+        self._fd = descriptor
         self._ifindex = ifindex
-        self._fd = library().call(
-            "bpf_link_create", program, ifindex, _BPF_TCX_EGRESS, ctypes.byref(options)
-        )
+        self._program = program_of(descriptor)
+
+    @classmethod
+    def create(cls, program: int, ifindex: int) -> TcxLink:
+        """Attach ``program``."""
+        options = _LinkOptions(sz=ctypes.sizeof(_LinkOptions), flags=_BPF_F_BEFORE)
+        arguments = (program, ifindex, _BPF_TCX_EGRESS, ctypes.byref(options))
+        return cls(library().call("bpf_link_create", *arguments), ifindex)
 
     def pin(self, directory: Path) -> None:
         """Keep it there when this process is gone."""
         path = directory / f"{_LINK}-{self._ifindex}"
         path.unlink(missing_ok=True)
         library().call("bpf_obj_pin", self._fd, os.fsencode(path))
+
+    def holds(self) -> bool:
+        """Whether it still is there."""
+        return program_of(self._fd) == self._program != 0
 
     def close(self) -> None:
         """Let go; a pinned one stays."""
@@ -119,35 +132,45 @@ class Filter:
         ifindex, handle, priority, made = map(int, name.split("-")[1:])
         return cls(ifindex, handle, priority, bool(made))
 
-    def remove(self, program_id: int) -> None:
+    def runs(self, program: int) -> bool:
+        """Whether the interface has it, and it is the program of this id."""
+        hook, asked = _hook(self.ifindex, _EGRESS), self._options()
+        # It fails if the interface is gone, or another namespace's.
+        there = library().attempt("bpf_tc_query", ctypes.byref(hook), ctypes.byref(asked)) >= 0
+        return there and asked.prog_id == program
+
+    def remove(self, program: int) -> None:
         """Delete it, if it is still ours; and the qdisc, if we made it and nobody else uses it."""
-        lib, hook = library(), _hook(self.ifindex, _EGRESS)
-        place = _FilterOptions(
-            sz=ctypes.sizeof(_FilterOptions), handle=self.handle, priority=self.priority
-        )
-        asked = _FilterOptions.from_buffer_copy(place)
-        if lib.attempt("bpf_tc_query", ctypes.byref(hook), ctypes.byref(asked)) < 0:
-            return  # the interface is gone, or it is another namespace's
-        if asked.prog_id == program_id:
+        lib, hook, place = library(), _hook(self.ifindex, _EGRESS), self._options()
+        if self.runs(program):
             lib.attempt("bpf_tc_detach", ctypes.byref(hook), ctypes.byref(place))
             if self.made_qdisc and not _has_filters(self.ifindex):
                 whole = _hook(self.ifindex, _WHOLE_QDISC)
                 lib.attempt("bpf_tc_hook_destroy", ctypes.byref(whole))
 
+    def _options(self) -> _FilterOptions:
+        size = ctypes.sizeof(_FilterOptions)
+        return _FilterOptions(sz=size, handle=self.handle, priority=self.priority)
+
 
 class ClsactFilter:
     """A filter in direct-action mode, in front of those of others."""
 
-    def __init__(self, program: int, ifindex: int) -> None:
+    def __init__(self, program: int, place: Filter, *, pinned: bool = False) -> None:
+        self._program = program
+        self._filter = place
+        self._pinned = pinned
+
+    @classmethod
+    def create(cls, program: int, ifindex: int) -> ClsactFilter:
+        """Attach ``program``."""
         lib, hook = library(), _hook(ifindex, _EGRESS)
         made = lib.attempt("bpf_tc_hook_create", ctypes.byref(hook))
         if made < 0 and made != -_EEXIST:
             raise lib.error("bpf_tc_hook_create", -made)
         options = _FilterOptions(sz=ctypes.sizeof(_FilterOptions), prog_fd=program)
         lib.call("bpf_tc_attach", ctypes.byref(hook), ctypes.byref(options))
-        self._program = program
-        self._filter = Filter(ifindex, options.handle, options.priority, made == 0)
-        self._pinned = False
+        return cls(program, Filter(ifindex, options.handle, options.priority, made == 0))
 
     def pin(self, directory: Path) -> None:
         """Keep the program, and with its name the way to the filter."""
@@ -156,10 +179,14 @@ class ClsactFilter:
         library().call("bpf_obj_pin", self._program, os.fsencode(path))
         self._pinned = True
 
+    def holds(self) -> bool:
+        """Whether it still is there."""
+        return self._filter.runs(program_id(self._program))
+
     def close(self) -> None:
         """Let go; a pinned one stays."""
         if not self._pinned:
-            self._filter.remove(_program_id(library(), self._program))
+            self._filter.remove(program_id(self._program))
 
 
 def attach(opened: Object, program: str, ifindex: int) -> Attachment:
@@ -170,9 +197,33 @@ def attach(opened: Object, program: str, ifindex: int) -> Attachment:
     """
     descriptor = opened.program_fd(program)
     try:
-        return TcxLink(descriptor, ifindex)
+        return TcxLink.create(descriptor, ifindex)
     except BpfError:
-        return ClsactFilter(descriptor, ifindex)
+        return ClsactFilter.create(descriptor, ifindex)
+
+
+def adopt(
+    opened: Object, program: str, ifindex: int, pinned: Mapping[str, int]
+) -> Attachment | None:
+    """Take over what an agent before this one attached, if it still is there.
+
+    ``pinned``: descriptors by the names of their pins.
+    """
+    for name, descriptor in pinned.items():
+        if name == f"{_LINK}-{ifindex}":
+            if runs_like(descriptor, opened.program_fd(program)):
+                return TcxLink(os.dup(descriptor), ifindex)
+        elif name.startswith(f"{_FILTER}-{ifindex}-"):
+            place = Filter.named(name)
+            if place.runs(program_id(descriptor)):
+                return ClsactFilter(os.dup(descriptor), place, pinned=True)
+    return None
+
+
+def was_on(ifindex: int, pinned: Iterable[str]) -> bool:
+    """Whether one of the pins with these names stands for something on this interface."""
+    places = [_LINK, str(ifindex)], [_FILTER, str(ifindex)]
+    return any(name.split("-")[:2] in places for name in pinned)
 
 
 def remove_filters(directory: Path) -> None:
@@ -182,19 +233,13 @@ def remove_filters(directory: Path) -> None:
         descriptor = lib.attempt("bpf_obj_get", os.fsencode(pin))
         if descriptor >= 0:
             try:
-                Filter.named(pin.name).remove(_program_id(lib, descriptor))
+                Filter.named(pin.name).remove(program_id(descriptor))
             finally:
                 os.close(descriptor)
 
 
 def _hook(ifindex: int, point: int) -> _Hook:
     return _Hook(sz=ctypes.sizeof(_Hook), ifindex=ifindex, attach_point=point)
-
-
-def _program_id(lib: Library, descriptor: int) -> int:
-    info, size = ctypes.create_string_buffer(256), ctypes.c_uint32(256)
-    lib.call("bpf_obj_get_info_by_fd", descriptor, info, ctypes.byref(size))
-    return int.from_bytes(info.raw[_PROG_ID_AT : _PROG_ID_AT + 4], "little")
 
 
 def _has_filters(ifindex: int) -> bool:
@@ -214,4 +259,4 @@ def _filters_below(ifindex: int, parent: int) -> bool:
         return bool(kind == _RTM_NEWTFILTER)
 
 
-__all__ = ["Attachment", "attach", "remove_filters"]
+__all__ = ["Attachment", "adopt", "attach", "remove_filters", "was_on"]

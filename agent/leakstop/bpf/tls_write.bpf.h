@@ -9,6 +9,7 @@
 #define LEAKSTOP_TLS_WRITE_BPF_H
 
 #include "open_flows.bpf.h"
+#include "protected.bpf.h"
 #include "plaintext.bpf.h"
 
 #define WRITE_MAX    (1ULL << 34) /* bpf_loop() has 2^23 rounds, of a page each */
@@ -56,9 +57,8 @@ static __always_inline void give_back(struct writing *w)
 /* Process 1 would take the machine with it, and the agent the guard. Returns whether it dies. */
 static __always_inline int end_process(void)
 {
-	__u32 pid = current_pid();
-
-	return pid != 1 && pid != cfg.agent && bpf_send_signal(9) == 0;
+	return current_pid() != 1 && protection_of(bpf_get_current_pid_tgid()) != PROTECTED_AGENT &&
+	       bpf_send_signal(9) == 0;
 }
 
 /*
@@ -84,55 +84,45 @@ static __always_inline void pass_unseen(void)
 struct page_walk {
 	struct writing *writing;
 	struct tls_object *object;
+	__u64 limit; /* how many bytes of the connection are handed on */
 };
 
 /* Puts what was written before in front of the piece. */
-__weak __noinline int join_tail(struct window *w, const struct tls_object *object, __u32 len)
+static __always_inline void join_tail(struct window *w, const struct tls_object *object, __u32 len)
 {
-	__u32 tail;
+	__u32 tail = object->tail_len;
 
-	if (!w || !object)
-		return -1;
-	tail = object->tail_len;
 	for (__u32 i = 0; i < WINDOW_EDGE; i += 8)
 		*(__u64 *)(w->bytes + i) = *(const __u64 *)(object->tail + i);
 	w->from = WINDOW_EDGE - (tail <= WINDOW_EDGE ? tail : 0);
 	w->seen = WINDOW_EDGE;
 	w->to = WINDOW_EDGE + len;
-	return 0;
 }
 
 /* Keeps the end of what the window holds: `len` bytes behind the tail. */
-__weak __noinline int keep_tail(const struct window *w, struct tls_object *object, __u32 len)
+static __always_inline void keep_tail(struct window *w, struct tls_object *object, __u32 len)
 {
-	__u32 whole;
+	__u32 whole = object->tail_len + len;
 
-	if (!w || !object || len > WINDOW_CHUNK)
-		return -1;
 	for (__u32 i = 0; i < WINDOW_EDGE; i += 8)
 		*(__u64 *)(object->tail + i) = word_at(w->bytes + len + i);
-	whole = object->tail_len + len;
 	object->tail_len = whole < WINDOW_EDGE ? whole : WINDOW_EDGE;
-	return 0;
+	w->gone -= len;
 }
 
 /*
  * Hands the piece on to be looked through in user space. The event's head takes the place of the
  * tail, which is not needed any more: so the bytes are not copied once again.
  */
-__weak __noinline int hand_on(struct writing *w, struct tls_object *object, __u32 len)
+__weak __noinline int hand_on(struct writing *w, const struct tls_object *object, __u32 len,
+			      __u64 limit)
 {
 	struct event_plaintext *event;
-	__u64 stream, left;
 
 	if (!w || !object)
 		return 0;
-	stream = w->key.object;
-	left = room_to_copy(&stream, object->written);
-	if (!left)
-		return 0;
-	if (len > left)
-		len = left;
+	if (len > limit - object->written)
+		len = limit - object->written;
 	barrier_var(len);
 	if (len > WINDOW_CHUNK)
 		return 0;
@@ -172,8 +162,8 @@ static long scan_page(__u32 i, struct page_walk *walk)
 	join_tail(&w->window, walk->object, len);
 	scan_window(&w->window, &w->mark.hits);
 	keep_tail(&w->window, walk->object, len);
-	w->window.gone -= len;
-	hand_on(w, walk->object, len);
+	if (walk->object->written < walk->limit)
+		hand_on(w, walk->object, len, walk->limit);
 	walk->object->written += len;
 	w->at += len;
 	return 0;
@@ -266,7 +256,8 @@ static __always_inline void look_through(struct writing *w, struct tls_object *o
 		report_tls(w, object);
 	}
 	w->mark.hits.count = 0;
-	if (!cfg.scans && !room_to_copy(&w->key.object, object->written))
+	walk.limit = object->written + room_to_copy(&w->key.object, object->written);
+	if (!cfg.scans && object->written >= walk.limit)
 		return;
 	w->window.gone = WINDOW_EDGE;
 	bpf_loop(WRITE_MAX / WINDOW_CHUNK + 1, scan_page, &walk, 0);

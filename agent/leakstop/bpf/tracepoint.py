@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,8 @@ _CPU = 0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_event(name: str, scratch: Path) -> int:
-    """Open the tracepoint ``name`` (``group/event``) and return its descriptor.
+def event_numbers(names: Iterable[str], scratch: Path) -> dict[str, int]:
+    """Look up what the kernel calls the tracepoints ``names`` (``group/event``).
 
     ``scratch`` does not exist yet; tracefs is mounted there for a moment if it is nowhere.
 
@@ -29,11 +29,22 @@ def open_event(name: str, scratch: Path) -> int:
     """
     try:
         with _tracefs(scratch) as root:
-            number = int((root / "events" / name / "id").read_text())
-        attributes = perf.Attributes(type=_PERF_TYPE_TRACEPOINT, config=number, sample_period=1)
-        return perf.open_event(attributes, _CPU)
+            return {name: int((root / "events" / name / "id").read_text()) for name in names}
     except (OSError, ValueError) as error:
-        raise BpfError(f"no tracepoint {name}: {error}") from error
+        raise BpfError(f"no such tracepoint: {error}") from error
+
+
+def open_event(number: int) -> int:
+    """Open a tracepoint and return its descriptor.
+
+    Raises:
+        BpfError: the kernel refuses.
+    """
+    attributes = perf.Attributes(type=_PERF_TYPE_TRACEPOINT, config=number, sample_period=1)
+    try:
+        return perf.open_event(attributes, _CPU)
+    except OSError as error:
+        raise BpfError(f"tracepoint {number} cannot be opened: {error}") from error
 
 
 @contextmanager
@@ -60,4 +71,4 @@ def _check(result: int) -> int:
     return result
 
 
-__all__ = ["open_event"]
+__all__ = ["event_numbers", "open_event"]

@@ -186,6 +186,8 @@ static __always_inline struct judgement judge_passing(struct __sk_buff *skb, con
 	if (readable) {
 		look_up_name(m, &m->lookup);
 		restrict_to_port(&m->lookup, PROTO_DNS, 0);
+		copy_vec(&s->who, &cfg.anyone);
+		restrict_to_who(&m->lookup, &s->who);
 		j = judge_rules(&m->lookup, &m->lookup, 0);
 	}
 	if (find_secrets(skb, p, s, readable))
@@ -256,7 +258,7 @@ judge_departure(const struct packet *p, const struct attempt *a, const struct so
 	passage_of(p, &key);
 	if (bpf_map_lookup_elem(&passages, &key))
 		return j;
-	if (judge_packet(a, note ? &note->mark : 0, &j, &local))
+	if (judge_packet(a, note, &cfg.anyone, &j, &local))
 		return unjudgeable(REASON_UNPARSABLE);
 	if (j.reason == REASON_LOCAL)
 		return unjudgeable(REASON_NOT_NAMED);
@@ -278,7 +280,7 @@ static __always_inline int is_error_to_known(struct __sk_buff *skb, const struct
 	if (!s)
 		return 0;
 	aim(&a, p);
-	look_up_place(&a.target, &s->place);
+	look_up_place(&a.target, 0, &s->place); /* known it is whoever asks */
 	known = s->place.known;
 	release(s);
 	return known || is_resolver(p->target);

@@ -20,6 +20,18 @@ static __always_inline int meets(const struct vec *a, const volatile struct vec 
 		(a->w[3] & b->w[3])) != 0;
 }
 
+/* From the configuration: read as volatile, or the compiler takes it for zeros. */
+static __always_inline void copy_vec(struct vec *to, const volatile struct vec *from)
+{
+	for (int i = 0; i < 4; i++)
+		to->w[i] = from->w[i];
+}
+
+static __always_inline int equals(const struct vec *a, const struct vec *b)
+{
+	return a->w[0] == b->w[0] && a->w[1] == b->w[1] && a->w[2] == b->w[2] && a->w[3] == b->w[3];
+}
+
 static __always_inline void join(struct vec *into, const struct vec *from)
 {
 	into->w[0] |= from->w[0];
@@ -28,10 +40,17 @@ static __always_inline void join(struct vec *into, const struct vec *from)
 	into->w[3] |= from->w[3];
 }
 
-static __always_inline void restrict_to(struct vec *bits, const struct vec *by)
+static __always_inline void restrict_to(struct vec *bits, const volatile struct vec *by)
 {
 	for (int i = 0; i < 4; i++)
 		bits->w[i] = by ? bits->w[i] & by->w[i] : 0;
+}
+
+/* What one may not who is not meant; where no rule asks, nobody is told apart. */
+static __always_inline void restrict_to_who(struct vec *bits, const struct vec *who)
+{
+	if (cfg.scoped)
+		restrict_to(bits, who);
 }
 
 /* ICMPv6 answers to the rules for ICMP. */
@@ -51,7 +70,9 @@ static __always_inline void restrict_to_port(struct vec *bits, __u8 protocol, __
 	restrict_to(bits, bpf_map_lookup_elem(&ports, &key));
 }
 
-static __always_inline void look_up_place(const struct target *target, struct place *place)
+/* `who`: what whoever wants to go there meets. */
+static __always_inline void look_up_place(const struct target *target, const struct vec *who,
+					  struct place *place)
 {
 	struct address_key key = { .prefixlen = 128 };
 	struct network_node *node;
@@ -77,6 +98,8 @@ static __always_inline void look_up_place(const struct target *target, struct pl
 	}
 	restrict_to_port(&place->address, target->protocol, target->port);
 	restrict_to_port(&place->names, target->protocol, target->port);
+	restrict_to_who(&place->address, who);
+	restrict_to_who(&place->names, who);
 }
 
 /* An address that the whole world can route to: where a bare one needs explaining. */
@@ -206,9 +229,8 @@ __weak __noinline int weigh(struct place *place)
 		__u32 kind = place->stream < STREAM_KINDS ? place->stream : STREAM_HIDDEN;
 		struct vec fits = place->names;
 
-		restrict_to(&fits, (const struct vec *)&cfg.accepts[kind]);
-		restrict_to(&fits, place->named ? &place->shown
-						: (const struct vec *)&cfg.accepts[STREAM_OTHER]);
+		restrict_to(&fits, &cfg.accepts[kind]);
+		restrict_to(&fits, place->named ? &place->shown : &cfg.accepts[STREAM_OTHER]);
 		trust(place, &place->held);
 		join(&place->held, &fits);
 		join(&place->claimed, &place->shown);
@@ -252,11 +274,11 @@ __weak __noinline int judge_place(struct place *place, const struct target *targ
  * which is most of the time to load.
  */
 __weak __noinline int judge(const struct target *target, const struct mark *mark,
-			    struct place *place, struct judgement *judgement)
+			    const struct vec *who, struct place *place, struct judgement *judgement)
 {
 	if (!target || !place || !judgement)
 		return -1;
-	look_up_place(target, place);
+	look_up_place(target, who, place);
 	return judge_place(place, target, mark, judgement);
 }
 

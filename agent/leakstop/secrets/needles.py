@@ -6,8 +6,8 @@ offsets that are multiples of ``stride``, 8 bytes at a time. For each core a win
 ``stride`` consecutive positions is chosen, and the 8 bytes (the *gram*) at each of them
 point to (needle, position): wherever the core lies, exactly one gram of its window falls on
 a multiple of ``stride``. A gram that is in the table is then verified with the whole core.
-So a scan costs one look-up every ``stride`` bytes, whatever the number of needles
-(16 KiB in about 20 µs in the kernel at stride 8).
+So a scan costs one look-up every ``stride`` bytes, whatever the number of needles, and the
+shortest core decides how far apart they may be.
 
 ``NeedleTable.scan`` is the reference: ``bpf/`` does the same, step by step.
 """
@@ -17,8 +17,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, chain
 from struct import unpack_from
@@ -34,7 +34,8 @@ MAX_NEEDLES = 60_000
 GRAM_BYTES = 8
 MAX_CANDIDATES = 4
 """How many (needle, position) one gram may point to; the kernel's array is this long."""
-STRIDES = (8, 4, 2, 1)
+MAX_STRIDE = 16
+"""More would not be worth the memory: that many grams has each core."""
 
 _DULL_VARIETY = 4
 """A gram of fewer different bytes (``AAAAAAAA``, ``--------``) is everywhere."""
@@ -44,7 +45,9 @@ _DULL_COST = 8 * CORE_BYTES * MAX_NEEDLES
 """More than any window of grams that are only shared."""
 _AT_ONCE = 32 * 1024
 """Bytes of which a scan makes words at a time: these stay in the processor's cache."""
-_SIEVE_STRIDE = 16
+_SIEVE_STRIDES = (16, 8, 4, 2, 1)
+_LEAST_FORM = 15
+"""Bytes of a form for whose sake data is read more often, if there is no shorter value."""
 
 Candidates = tuple[tuple[int, int], ...]
 Grams = Mapping[int, Candidates]
@@ -55,7 +58,7 @@ class NeedleTable:
     """What the kernel is given. ``repr`` shows no bytes of a secret."""
 
     stride: int
-    """8, 4, 2 or 1: distance of the offsets that are read."""
+    """1 to 16: distance of the offsets that are read."""
     cores: tuple[bytes, ...] = field(repr=False)
     """8 to 64 bytes each, all different."""
     owners: tuple[tuple[int, str], ...]
@@ -70,7 +73,7 @@ class NeedleTable:
     @property
     def shortest(self) -> int:
         """Cores of fewer bytes do not contain a gram at every alignment."""
-        return _shortest(self.stride)
+        return GRAM_BYTES + self.stride - 1
 
     @property
     def longest(self) -> int:
@@ -108,11 +111,9 @@ class NeedleTable:
     def _sieve(self) -> tuple[int, frozenset[int]]:
         """A stride, and the grams at the end of all cores one of which is met at that stride.
 
-        A larger one than the kernel's where no core is too short: the agent pays for each
-        number that it makes of eight bytes, the kernel for each gram in its tables.
+        Not always the kernel's: numbers are made of all eight bytes of a piece in turn.
         """
-        shortest = min(map(len, self.cores), default=0)
-        stride = _SIEVE_STRIDE if shortest >= GRAM_BYTES + _SIEVE_STRIDE - 1 else self.stride
+        stride = next(size for size in _SIEVE_STRIDES if size <= self.stride)
         columns = _last_windows(self.cores, stride)
         return stride, frozenset(chain.from_iterable(columns))
 
@@ -120,31 +121,24 @@ class NeedleTable:
         """Return a table that finds ``secrets``, too; a name that is known gets more needles.
 
         The kernel's tables are added to while programs run: what is in this table keeps its
-        index, a gram gets new candidates behind those that it has, and the stride stays. A
-        form that is too short for it is left out, unless it is the value itself.
+        index, a gram gets new candidates behind those that it has, and the stride becomes no
+        larger: then each window has grams enough for it.
 
         Raises:
             UsageError: a value is too short, the table is full, or too many are alike.
         """
+        least = min(self.shortest, _LEAST_FORM)
         needles: list[Needle] = []
         for secret in secrets:
             forms = needles_of(secret)
-            if len(forms[0].core) < self.shortest:
+            if len(forms[0].core) < least:
                 raise UsageError(
                     f"{secret.name} is too short to be watched from now on",
-                    why=f"what is added while programs run has {self.shortest} bytes or more",
+                    why=f"what is added while programs run has {least} bytes or more",
                     fix="declare it, so that it is known from the start",
                 )
-            needles += [form for form in forms if len(form.core) >= self.shortest]
-        table = _extended(self, needles)
-        if table is None:
-            raise _too_much_alike()
-        return table
-
-
-def _shortest(stride: int) -> int:
-    """Bytes of a core that has a gram at a multiple of ``stride`` wherever it lies."""
-    return GRAM_BYTES + stride - 1
+            needles += [form for form in forms if len(form.core) >= least]
+        return _grown(self, needles)
 
 
 def table_of(secrets: Sequence[Secret]) -> NeedleTable:
@@ -152,12 +146,11 @@ def table_of(secrets: Sequence[Secret]) -> NeedleTable:
 
     The shortest value decides how often data is read. A form that would have it read more often
     (the Huffman code of a short value, a line of a long one) is left out: for its sake all
-    scanning would take twice to eight times as long.
+    scanning would take up to eight times as long.
     """
     forms = [needles_of(secret) for secret in secrets]
-    least = min((len(of_one[0].core) for of_one in forms), default=CORE_BYTES)
-    enough = next(size for size in map(_shortest, STRIDES) if size <= least)
-    return build([form for of_one in forms for form in of_one if len(form.core) >= enough])
+    least = min([_LEAST_FORM, *(len(of_one[0].core) for of_one in forms)])
+    return build([form for of_one in forms for form in of_one if len(form.core) >= least])
 
 
 def build(needles: Iterable[Needle]) -> NeedleTable:
@@ -169,18 +162,19 @@ def build(needles: Iterable[Needle]) -> NeedleTable:
     Raises:
         UsageError: too many needles, or so much alike that 4 candidates a gram do not do.
     """
-    needles = tuple(needles)
+    return _grown(NeedleTable(MAX_STRIDE, (), (), (), (), {}), tuple(needles))
+
+
+def _grown(table: NeedleTable, needles: Collection[Needle]) -> NeedleTable:
+    """``table`` with ``needles``, at the largest stride at which they can be told apart."""
     shortest = min((len(needle.core) for needle in needles), default=CORE_BYTES)
-    for stride in STRIDES:
-        empty = NeedleTable(stride, (), (), (), (), {})
-        table = _extended(empty, needles) if shortest >= empty.shortest else None
-        if table is not None:
-            return table
-    raise _too_much_alike()
-
-
-def _too_much_alike() -> UsageError:
-    return UsageError(
+    stride = min(table.stride, shortest - GRAM_BYTES + 1)
+    while stride:
+        grown = _extended(replace(table, stride=stride), needles)
+        if grown is not None:
+            return grown
+        stride //= 2
+    raise UsageError(
         "these secrets are too much alike to be told apart",
         why=f"more than {MAX_CANDIDATES} of them are the same but for a few bytes",
         fix="declare only one of the secrets that begin and end alike",

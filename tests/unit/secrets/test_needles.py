@@ -14,7 +14,7 @@ from leakstop.model.event import SecretHit
 from leakstop.secrets.cores import core_of
 from leakstop.secrets.encodings import HPACK_HUFFMAN, RAW, Needle, needles_of
 from leakstop.secrets.inventory import Secret
-from leakstop.secrets.needles import MAX_NEEDLES, build, table_of
+from leakstop.secrets.needles import MAX_NEEDLES, MAX_STRIDE, build, table_of
 
 RANDOM = random.Random(3)
 LETTERS = string.ascii_letters + string.digits
@@ -28,17 +28,21 @@ def raw(*texts: str) -> list[Needle]:
     return [Needle(text.encode(), f"S{at}", RAW) for at, text in enumerate(texts)]
 
 
-@pytest.mark.parametrize(("length", "stride"), [(8, 1), (9, 2), (10, 2), (11, 4), (14, 4), (15, 8)])
+@pytest.mark.parametrize(
+    ("length", "stride"), [(8, 1), (9, 2), (15, 8), (22, 15), (23, 16), (39, 16)]
+)
 def test_the_shortest_needle_decides_the_stride(length: int, stride: int) -> None:
     assert build(raw(word(length), word(40))).stride == stride
 
 
-@pytest.mark.parametrize(("length", "stride"), [(12, 4), (16, 8), (20, 8)])
-def test_no_form_but_the_value_decides_the_stride(length: int, stride: int) -> None:
+@pytest.mark.parametrize(("length", "least"), [(12, 12), (16, 15), (20, 15)])
+def test_no_form_shorter_than_the_value_decides_the_stride(length: int, least: int) -> None:
     lines = "\n".join([word(30), word(7) + "1", word(30)])
     secrets = [Secret("VALUE", word(length).encode()), Secret("LINES", lines.encode())]
     table = table_of(secrets)
-    assert table.stride == stride
+    shortest = min(map(len, table.cores))
+    assert shortest >= least
+    assert table.stride == min(MAX_STRIDE, shortest - 7)
     left_out = {
         (needle.secret, needle.encoding)
         for secret in secrets
@@ -54,7 +58,7 @@ def test_no_form_but_the_value_decides_the_stride(length: int, stride: int) -> N
 
 def test_no_needles() -> None:
     table = build([])
-    assert (table.stride, table.cores, table.grams) == (8, (), {})
+    assert (table.stride, table.cores, table.grams) == (MAX_STRIDE, (), {})
     assert table.scan(b"anything at all") == ()
 
 
@@ -114,7 +118,7 @@ def test_one_value_under_two_names_belongs_to_the_first() -> None:
 
 
 def test_many_that_end_alike_are_still_told_apart() -> None:
-    # Nine URLs that differ in one character: at stride 8 a gram would need nine candidates.
+    # Nine URLs that differ in one character: at stride 16 a gram would need nine candidates.
     table = build(raw(*(f"postgres://user:word@db.test/app{at}" for at in range(1, 10))))
     for at in range(1, 10):
         hits = table.scan(f"x postgres://user:word@db.test/app{at}".encode())
@@ -142,7 +146,7 @@ def test_a_table_that_grows_keeps_its_indexes() -> None:
         # The same end as one that is known: its grams are shared.
         value = word(20).encode() + table.cores[0][-20:]
         grown = table.extend([Secret(f"S{at}", value), Secret("S0", word(30).encode())])
-        assert grown.stride == table.stride
+        assert 8 <= grown.stride <= table.stride
         for old, new in (
             (table.cores, grown.cores),
             (table.owners, grown.owners),
@@ -152,7 +156,7 @@ def test_a_table_that_grows_keeps_its_indexes() -> None:
         for gram, candidates in table.grams.items():
             assert grown.grams[gram][: len(candidates)] == candidates
         for core, (owner, encoding) in zip(grown.cores, grown.owners, strict=True):
-            for shift in range(8):
+            for shift in range(MAX_STRIDE):
                 hits = grown.scan(bytes(shift) + core + b"--")
                 assert SecretHit(grown.names[owner], encoding) in hits
         table = grown
@@ -166,9 +170,21 @@ def test_a_table_that_grew_from_nothing() -> None:
     assert table.extend([Secret("AGAIN", value)]).scan(value) == (SecretHit("FOUND", RAW),)
 
 
-def test_a_value_that_is_too_short_for_the_stride_is_refused() -> None:
+def test_a_value_that_is_found_lowers_the_stride_and_all_others_are_still_seen() -> None:
+    declared = [Secret(f"S{at}", word(40).encode()) for at in range(3)]
+    table = table_of(declared)
+    assert table.stride == MAX_STRIDE
+    found = Secret("FOUND", word(15).encode())
+    grown = table.extend([found])
+    assert grown.stride == 8
+    assert {gram: grown.grams[gram] for gram in table.grams} == table.grams
+    for secret in (*declared, found):
+        for shift in range(2 * MAX_STRIDE):
+            assert grown.scan(bytes(shift) + secret.value) == (SecretHit(secret.name, RAW),)
+
+
+def test_a_value_that_is_too_short_to_be_found_is_refused() -> None:
     table = table_of([Secret("LONG", word(30).encode())])
-    assert table.stride == 8
     with pytest.raises(UsageError, match="SHORT is too short to be watched from now on"):
         table.extend([Secret("SHORT", word(14).encode())])
     lines = [word(30), word(9), word(30)]  # a line of nine bytes is left out
@@ -177,7 +193,7 @@ def test_a_value_that_is_too_short_for_the_stride_is_refused() -> None:
     assert {lines[0].encode(), lines[2].encode()} <= set(grown.cores)
 
 
-@pytest.mark.parametrize("length", [12, 18, 30])  # scanned at strides of 4, 8 and 16
+@pytest.mark.parametrize("length", [12, 18, 30])  # strides of 5, 11 and 16; sieved at 4, 8 and 16
 def test_a_core_is_found_wherever_a_long_text_is_cut_for_the_scan(length: int) -> None:
     text = word(length).encode()
     table = build([Needle(text, "S", RAW)])

@@ -89,7 +89,7 @@ def test_a_thousand() -> None:
     began = time.process_time()
     table = table_of(secrets)
     assert time.process_time() - began < 5  # measured: 0.7 to 1 s beside other work
-    assert table.stride == 8 and len(table.cores) < MAX_NEEDLES
+    assert table.stride > 8 and len(table.cores) < MAX_NEEDLES
     for at in RANDOM.sample(range(1000), 20):
         assert table.scan(f"x{values[at]}".encode()) == (SecretHit(f"S{at}", RAW),)
 
