@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from leakstop.secrets import credentials
 from leakstop.sensor import proc
 from leakstop.sensor.inotify import Change, Inotify
 from leakstop.sensor.inventory import Inventory
+from leakstop.sensor.waking import join
 
 MAX_DIRECTORIES = 192
 """Watched ones; each takes a descriptor."""
@@ -68,8 +68,7 @@ class CredentialFiles:
     def wake(self, epoll: int) -> None:
         """Let the epoll instance ``epoll`` wake up when a file was written."""
         if self._inotify is not None:
-            with contextlib.closing(select.epoll.fromfd(os.dup(epoll))) as joined:
-                joined.register(self._inotify.fileno(), select.EPOLLIN)
+            join(epoll, self._inotify)
 
     def close(self) -> None:
         """Watch no more."""

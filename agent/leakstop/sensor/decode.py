@@ -11,6 +11,7 @@ from typing import TypeVar
 from leakstop.bpf import records
 from leakstop.bpf.records import Kind
 from leakstop.model.channel import Channel, Library, Tie
+from leakstop.model.container import ContainerSeen
 from leakstop.model.event import (
     Answer,
     Bound,
@@ -26,10 +27,12 @@ from leakstop.model.event import (
     Write,
 )
 from leakstop.model.flow import Stream, Transport
+from leakstop.model.process import DELETED
 from leakstop.model.verdict import Action, Carriage, Reason
 from leakstop.secrets.masker import Masker
 from leakstop.secrets.needles import NeedleTable
 from leakstop.sensor import proc
+from leakstop.sensor.tampering import tamper
 
 ARGV_MAX = 1 << 18
 """Bytes of a command line that an event holds at most; longer ones are marked."""
@@ -96,7 +99,7 @@ class Decoder:
     def _of_kind(self, kind: int, address: int, size: int) -> Event:
         if kind == Kind.FORK:
             fork = _record(records.EventFork, address, size)
-            return Fork(fork.head.ts, fork.head.pid, fork.ppid, fork.head.start)
+            return Fork(fork.head.ts, fork.head.pid, fork.ppid, fork.head.start, fork.tag)
         if kind == Kind.EXIT:
             exit_ = _record(records.EventExit, address, size)
             return Exit(exit_.head.ts, exit_.head.pid, exit_.code)
@@ -119,6 +122,13 @@ class Decoder:
             tls = _record(records.EventTls, address, size)
             name = self._name(tls.name[: tls.name_len])
             return TlsSeen(tls.head.ts, tls.head.pid, _LIBRARIES[tls.library], name, tls.object)
+        if kind == Kind.TAMPER:
+            return tamper(_record(records.EventTamper, address, size), self._masker)
+        if kind == Kind.CONTAINER:
+            inside = _record(records.EventContainer, address, size)
+            digits, first = f"{inside.container:016x}", bool(inside.first)
+            head = inside.head
+            return ContainerSeen(head.ts, head.pid, digits, asker=inside.asker, first=first)
         raise ValueError(f"record of unknown kind {kind}, {size} bytes")
 
     def _exec(self, record: records.EventExec) -> Exec:
@@ -127,9 +137,11 @@ class Decoder:
         truncated = record.argv_copied < record.argv_bytes
         if truncated:
             raw, truncated = _rest_of_argv(record.head.pid, raw, record.argv_bytes)
-        exe = proc.text(record.exe)
-        if not exe.startswith("/"):
-            exe = proc.exe(record.head.pid) or exe
+        program, exe = program_path(record.program), proc.text(record.exe)
+        if record.unlinked:
+            exe = program + DELETED
+        elif not exe.startswith("/"):
+            exe = program or exe
         hits = self._hits(record.hits, record.hit_count)
         if self._look is not None:
             # Before anything is masked: a secret of its environment may be on its command line.
@@ -149,6 +161,11 @@ class Decoder:
             unscanned=bool(record.unscanned),
             start_ns=record.head.start,
             cgroup=record.cgroup,
+            tag=record.tag,
+            program=self._masker.mask(program, cut=False),
+            inode=record.inode,
+            unlinked=bool(record.unlinked),
+            held=bool(record.held),
         )
 
     def _connect(self, record: records.EventConnect) -> Connect:
@@ -168,6 +185,7 @@ class Decoder:
             killed=bool(record.killed),
             cookie=record.cookie,
             family=_FAMILIES.get(record.family, f"family {record.family}"),
+            narrowed=bool(record.narrowed),
         )
 
     def _question(self, record: records.EventQuestion) -> Question:
@@ -193,6 +211,7 @@ class Decoder:
             killed=bool(record.killed),
             cookie=record.cookie,
             begun=bool(record.begun),
+            narrowed=bool(record.narrowed),
         )
 
     def _stream(self, record: records.EventStream) -> StreamSeen:
@@ -212,6 +231,7 @@ class Decoder:
             carriage=_CARRIAGES[judged.carriage],
             hits=self._hits(record.hits, record.hit_count),
             killed=bool(record.killed),
+            narrowed=bool(record.narrowed),
         )
 
     def _answer(self, record: records.EventAnswer) -> Answer:
@@ -268,6 +288,18 @@ def _record(kind: type[R], address: int, size: int) -> R:
     return record
 
 
+def program_path(names: bytes) -> str:
+    """A path as ``struct program_key`` has it, from its file up, as text; empty if it is none."""
+    return "/" + "/".join(map(proc.text, reversed(names[:-1].split(b"/")))) if names else ""
+
+
+def request_of(address: int, size: int) -> records.EventEngine | None:
+    """What an engine is asked for, if the record at ``address`` tells of that: no event yet."""
+    if _record(records.EventHead, address, size).kind != Kind.ENGINE:
+        return None
+    return records.EventEngine.from_buffer_copy(ctypes.string_at(address, size))
+
+
 def ip_text(packed: bytes) -> str:
     """16 bytes as text, v4-mapped addresses as IPv4."""
     if packed[:12] == _MAPPED:
@@ -285,4 +317,4 @@ def _rest_of_argv(pid: int, raw: bytes, total: int) -> tuple[bytes, bool]:
     return whole[:ARGV_MAX], len(whole) > ARGV_MAX
 
 
-__all__ = ["Decoder", "ip_text"]
+__all__ = ["Decoder", "ip_text", "program_path", "request_of"]

@@ -33,6 +33,7 @@ class Finder:
             self._inventory, self._files.variables, self._files.pointed
         )
         self._object: Object | None = None
+        self._inherited = plan.inherited.found if plan.inherited else ()
         self._first = plan.root_pid if plan.scope == "command" else plan.worker_pid
 
     @property
@@ -54,6 +55,8 @@ class Finder:
         """Tell the programs of ``loaded``, and ``grown``, of what is found from here on."""
         self._object = loaded
         self._inventory.open(loaded, grown)
+        for secrets in self._inherited:
+            self._inventory.take(secrets)
 
     def news(self) -> list[Event]:
         """What was found since the last time."""

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import re
-import select
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +19,8 @@ from typing import Protocol
 from leakstop.bpf.libbpf import BpfError
 from leakstop.bpf.records import PLAINTEXT_COPY, EventPlaintext
 from leakstop.model.channel import Channel, Library
-from leakstop.model.event import Event, Exec, Exit, Loss, SecretFound, SecretHit, Write
+from leakstop.model.coverage import Loss
+from leakstop.model.event import Event, Exec, Exit, SecretFound, SecretHit, Write
 from leakstop.secrets.encodings import RAW
 from leakstop.secrets.needles import NeedleTable
 from leakstop.secrets.shapes import Shape, find_shapes
@@ -32,6 +31,7 @@ from leakstop.sensor.finds import Finds
 from leakstop.sensor.peers import Peers
 from leakstop.sensor.plan import GuardPlan
 from leakstop.sensor.timer import Timer, now_ns
+from leakstop.sensor.waking import join
 
 QUIET_S = 0.1
 """A connection that sent nothing for so long has said what it had to say, for now."""
@@ -109,10 +109,7 @@ class Inspector:
 
     def wake(self, epoll: int) -> None:
         """Let the epoll instance ``epoll`` wake up for pieces, and when it is time to look."""
-        with contextlib.closing(select.epoll.fromfd(os.dup(epoll))) as joined:
-            for source in (self._ring, self._timer):
-                if source is not None:
-                    joined.register(source.fileno(), select.EPOLLIN)
+        join(epoll, *(source for source in (self._ring, self._timer) if source is not None))
 
     def see(self, event: Event) -> Iterable[Event]:
         """Learn who is connected with whom, and what the kernel has said already."""

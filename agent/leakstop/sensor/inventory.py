@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from leakstop.bpf import fill
 from leakstop.bpf.libbpf import BpfError, Object
 from leakstop.errors import UsageError
-from leakstop.model.event import Event, Loss, SecretFound
+from leakstop.model.coverage import Loss
+from leakstop.model.event import Event, SecretFound
 from leakstop.secrets import discovery, formats
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.masker import Masker
 from leakstop.secrets.needles import NeedleTable
 from leakstop.sensor.plan import GuardPlan
+from leakstop.sensor.timer import now_ns
 
 _DIGEST_CHARACTERS = 8
 _SALT_BYTES = 16
@@ -54,6 +55,7 @@ class Inventory:
         self.grown_ns = 0
         """Boot clock when something was last found: what was scanned before was not scanned for
         it."""
+        self._keep = plan.keep
         self._policy = plan.policy
         self._tables = plan.tables
         self._salt = os.urandom(_SALT_BYTES)
@@ -73,6 +75,8 @@ class Inventory:
                 new.setdefault(secret.value, secret)
         if not new:
             return
+        # First: whoever goes on after us knows at least what the kernel knows.
+        self._keep(tuple(new.values()))
         self._values.update(new)
         room = fill.SPARE_SECRETS - len(self._homes)
         taken = [self._named(secret) for secret in [*new.values()][:room]]
@@ -82,7 +86,7 @@ class Inventory:
         if not self._watch(taken, pid):
             taken = [secret for secret in taken if self._watch([secret], pid)]
         if len(new) > len(taken):
-            self._news.append(Loss(_now_ns(), "secrets", len(new) - len(taken)))
+            self._news.append(Loss(now_ns(), "secrets", len(new) - len(taken)))
 
     def news(self) -> list[Event]:
         """What was found since the last time."""
@@ -110,7 +114,7 @@ class Inventory:
                 return False
         self.needles = needles
         self.secrets += secrets
-        self.grown_ns = _now_ns()
+        self.grown_ns = now_ns()
         self._news += (self._found(secret, pid) for secret in secrets)
         return True
 
@@ -138,7 +142,3 @@ class Inventory:
         if form is None or mask is None:
             return _Home()
         return _Home(mask, form.home, "format")
-
-
-def _now_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -7,51 +7,43 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from leakstop.bpf import fill, pins, records, tc
-from leakstop.bpf.libbpf import BpfError, Link, Object, Ring, library
-from leakstop.bpf.tracepoint import open_event
+from leakstop.bpf import fill, records
+from leakstop.bpf.libbpf import Object, library
+from leakstop.bpf.ring import Ring
+from leakstop.bpf.values import Protected
 from leakstop.errors import UnsupportedError
-from leakstop.model.event import Event, Exec, Loss, ProcessSeen, Started, StepSeen
+from leakstop.model.coverage import Loss
+from leakstop.model.event import Event, ProcessSeen, Started
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import compile_tables
 from leakstop.secrets.encodings import Needle
 from leakstop.secrets.needles import build
-from leakstop.sensor import older, proc
-from leakstop.sensor.decode import Decoder
+from leakstop.sensor import proc
+from leakstop.sensor.attachment import Attachment
+from leakstop.sensor.containers import Containers
+from leakstop.sensor.covered import CoveredWatch
+from leakstop.sensor.decode import Decoder, request_of
+from leakstop.sensor.files import MACHINE, FileWatch
 from leakstop.sensor.finder import Finder
 from leakstop.sensor.follower import Follower
+from leakstop.sensor.in_force import InForce
 from leakstop.sensor.inspect import Inspector
-from leakstop.sensor.load import load, object_path, uprobes
+from leakstop.sensor.load import load, load_upon, object_path, uprobes
 from leakstop.sensor.locals import read_networks
 from leakstop.sensor.neighbours import Neighbours
+from leakstop.sensor.network import NetworkWatch
+from leakstop.sensor.owners import Owners
 from leakstop.sensor.plan import GuardPlan
-from leakstop.sensor.steps import step_label
+from leakstop.sensor.protected import protect
+from leakstop.sensor.runnerlog import RunnerLog
+from leakstop.sensor.timer import now_ns
 from leakstop.sensor.tls.follower import TlsFollower
 from leakstop.sensor.tls.gate import Gate
-from leakstop.sensor.tls.probes import attacher
-from leakstop.sensor.uplinks import Uplinks
-
-# Lineage first: a process that is born while we attach must not be missed. Then what notes
-# new sockets, so that older ones can be noted before their packets are judged.
-_TRACING = ("on_fork", "on_exit", "on_exec")
-_MAKING = ("on_socket",)
-_CGROUP = (
-    "on_ingress",
-    "on_egress",
-    "on_option",
-    "on_sendmsg4",
-    "on_sendmsg6",
-    "on_connect4",
-    "on_connect6",
-    "on_bind4",
-    "on_bind6",
-)
-_FAMILY, _SOCKET_RETURNS = "on_family", "syscalls/sys_exit_socket"
-_DEPARTURE = "on_departure"
+from leakstop.sensor.tls.probes import attacher, inherit
 
 _LOSSES_EVERY_S = 0.25
 
@@ -73,13 +65,6 @@ COMMAND_NOTE = (
 )
 """What else is not seen when one command is guarded and not the machine."""
 
-FAMILY_NOTE = (
-    "Sockets that are not IP's (packet sockets, AF_VSOCK, AF_XDP) were not seen: this machine "
-    "does not show its tracepoints."
-)
-
-UNCOVERED_NOTE = "The network interfaces could not be watched"
-
 
 class KernelSensor:
     """Sees and denies in the kernel. Goes on denying when this process dies."""
@@ -90,14 +75,16 @@ class KernelSensor:
         self.secrets, self._masker = self._finder.secrets, self._finder.masker
         self._decoder = Decoder(plan.needles, self._masker, self._finder.look)
         self._events: deque[Event] = deque()
-        self._links: list[Link] = []
+        self._attachment = Attachment(plan)
         self._object: Object | None = None
         self._ring: Ring | None = None
         self._neighbours: Neighbours | None = None
-        self._uplinks: Uplinks | None = None
-        self._uncovered: tuple[str, ...] = ()
+        self._owners: Owners | None = None
+        self._containers: Containers | None = None
         self._followers: list[Follower] = []
-        self._lost = dict.fromkeys(records.Lost, 0)
+        self._in_force: InForce | None = None
+        lost = plan.inherited.lost if plan.inherited else {}
+        self._lost = {kind: lost.get(kind.name.lower(), 0) for kind in records.Lost}
         self._losses_read_s = 0.0
 
     def start(self) -> None:
@@ -110,30 +97,28 @@ class KernelSensor:
         _require_machine(plan.cgroup)
         assert plan.cgroup is not None
         try:
-            self._object = load(
-                plan.policy,
-                plan.tables,
-                plan.needles,
-                uplinks=self._judges_uplinks,
-                finds=True,
-                cgroup=plan.cgroup.stat().st_ino,
-            )
+            self._object = _load(plan, plan.cgroup)
             self._fill(self._object)
             self._ring = Ring(library(), self._object.map("events"), self._on_record)
             table = self._object.map("neighbours")
             self._neighbours = Neighbours(table, plan.local, read_networks)
             self._neighbours.wake(self._ring.fileno())
-            self._attach(self._object, plan.cgroup)
+            self._owners = Owners(plan.tables.scopes, self._object)
+            self._attachment.attach(self._object, plan.cgroup)
             if plan.uplinks:
-                self._cover_uplinks(self._object, self._ring.fileno())
+                self._attachment.cover_uplinks(self._object, self._ring.fileno())
             self._followers = self._make_followers(self._object)
         except BaseException:
-            self.close()
+            if plan.inherited is None:  # else what is in force stays so
+                self.close()
             raise
+        uncovered = self._attachment.uncovered
         for follower in self._followers:
-            self._uncovered = (*self._uncovered, *follower.start())
+            uncovered = (*uncovered, *follower.start())
             follower.wake(self._ring.fileno())
-        self._events.append(self._started())
+        self._protect(self._object)  # once their threads are there
+        if plan.inherited is None:
+            self._events.append(self._started(uncovered))
         for event in self._running():
             self._take(event)
 
@@ -149,10 +134,8 @@ class KernelSensor:
             select.select([self._ring], [], [], timeout_s)
         if self._neighbours is not None:
             self._neighbours.follow()
-        if self._uplinks is not None:
-            uncovered = self._uplinks.follow()
-            if uncovered and self._judges_uplinks:
-                self._events.append(Loss(_now_ns(), "uplinks", uncovered))
+        if uncovered := self._attachment.follow():
+            self._events.append(Loss(now_ns(), "uplinks", uncovered))
         self._ring.consume()
         for follower in self._followers:
             self._events.extend(follower.follow())
@@ -162,17 +145,20 @@ class KernelSensor:
         while self._events:
             yield self._events.popleft()
 
+    def look(self) -> None:
+        """Find out with the next ``poll`` whether the guard is whole."""
+        if self._in_force is not None:
+            self._in_force.look()
+
     def close(self) -> None:
         """Detach everything and remove the pins. What waits can still be polled before."""
-        for link in self._links:
-            link.close()
-        self._links.clear()
         for follower in self._followers:
             follower.close()
-        if self._uplinks is not None:
-            self._uplinks.close()
-            self._uplinks = None
-        pins.release(self._plan.run_dir)
+        self._followers = []
+        self._attachment.close()
+        if self._owners is not None:
+            self._owners.close()
+            self._owners = None
         if self._neighbours is not None:
             self._neighbours.close()
             self._neighbours = None
@@ -201,38 +187,47 @@ class KernelSensor:
 
     def _fill(self, opened: Object) -> None:
         plan = self._plan
-        tables, machine = (plan.tables, plan.needles, plan.resolvers), plan.scope == "machine"
-        fill.fill(opened, plan.policy, *tables, whole_machine=machine)
+        if plan.inherited is None:
+            tables, machine = (plan.tables, plan.needles, plan.resolvers), plan.scope == "machine"
+            fill.fill(opened, plan.policy, *tables, whole_machine=machine)
         self._finder.open(opened, self._decoder.learn)
+        self._protect(opened)
 
-    def _attach(self, opened: Object, cgroup: Path) -> None:
-        directory = self._plan.run_dir / "bpf"
-        pins.mount(directory)
-        descriptor = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            opened.map("guarded").update(bytes(4), descriptor.to_bytes(4, "little"))
-            for program in _TRACING:
-                self._keep(opened.attach(program), directory / program)
-            self._watch_families(opened, directory)
-            for program in _MAKING:
-                self._keep(opened.attach_cgroup(program, descriptor), directory / program)
-            if self._plan.scope != "command":  # its cgroup is new: nothing in it is older
-                older.note_sockets(opened, self._plan.worker_pid)
-            for program in _CGROUP:
-                self._keep(opened.attach_cgroup(program, descriptor), directory / program)
-        finally:
-            os.close(descriptor)
+    def _protect(self, opened: Object) -> None:
+        threads = opened.map("protected")
+        for pid in (os.getpid(), self._plan.supervisor_pid):
+            protect(threads, pid, Protected.AGENT)
+        protect(threads, self._plan.worker_pid, Protected.WORKER)
 
     def _make_followers(self, opened: Object) -> list[Follower]:
         """What follows something of its own, in the order in which they see an event."""
-        assert self._plan.cgroup is not None
+        plan, inherited = self._plan, self._plan.inherited
+        assert plan.cgroup is not None and self._owners is not None
         gate = Gate(opened.map("images"), opened.map("looked"))
-        attach = attacher(uprobes(opened), self._plan.run_dir / "bpf")
+        attach = attacher(uprobes(opened), plan.run_dir / "bpf")
+        probes = inherit(plan.run_dir / "bpf") if inherited else {}
+        self._in_force = InForce(self._attachment, inherited.since_ns if inherited else 0)
+        name_step, holds = self._owners.name_step, plan.tables.scopes.any_step
+        self._containers = Containers(opened, self._owners.name_container, self._masker)
         return [
+            self._owners,
+            # Early: a short step is soon gone, and its environment with it.
+            RunnerLog(plan.worker_pid, self._masker.mask, name_step=name_step, holds=holds),
             self._finder,
-            TlsFollower(attach, self._plan.cgroup, gate),
+            self._containers,
+            TlsFollower(attach, plan.cgroup, gate, probes),
             self._inspector(opened),
+            *self._machine_watches(),
+            self._in_force,
         ]
+
+    def _machine_watches(self) -> tuple[Follower, ...]:
+        """Who tells of changes to the machine; one command is no reason to watch all others."""
+        plan = self._plan
+        if plan.scope == "command":
+            return ()
+        files = FileWatch(MACHINE, self._masker, plan.variables)
+        return NetworkWatch(), files, CoveredWatch(plan.covered)
 
     def _inspector(self, opened: Object) -> Follower:
         pieces, watched = opened.map("plaintexts"), opened.map("watched")
@@ -243,72 +238,33 @@ class KernelSensor:
             lambda stream, size: watched.update(_word(stream), _word(size)),
         )
 
-    def _watch_families(self, opened: Object, directory: Path) -> None:
-        """It only explains, so a machine that hides its tracepoints is guarded all the same."""
-        try:
-            event = open_event(_SOCKET_RETURNS, directory.with_name("tracing"))
-            self._keep(opened.attach_event(_FAMILY, event), directory / _FAMILY)
-        except BpfError:
-            self._uncovered = (*self._uncovered, FAMILY_NOTE)
-
-    def _keep(self, link: Link, path: Path) -> None:
-        self._links.append(link)
-        link.pin(path)
-
-    def _cover_uplinks(self, opened: Object, epoll: int) -> None:
-        """After the sockets' hooks: what those have seen is not judged a second time.
-
-        Raises:
-            BpfError: the kernel refuses, and in block mode the second line is needed.
-        """
-        directory = self._plan.run_dir / "bpf"
-        opened.map(pins.REFUSALS).pin(directory / pins.REFUSALS)
-        self._uplinks = Uplinks(
-            opened.map("devices"), lambda index: tc.attach(opened, _DEPARTURE, index), directory
-        )
-        try:
-            self._uplinks.start()
-        except BpfError as error:
-            if self._judges_uplinks and self._plan.policy.mode is Mode.BLOCK:
-                raise
-            self._uncovered = (*self._uncovered, f"{UNCOVERED_NOTE} ({error.what}).")
-        self._uplinks.wake(epoll)
-
-    @property
-    def _judges_uplinks(self) -> bool:
-        """For one command others' packets are none of our business."""
-        return self._plan.uplinks and self._plan.scope == "machine"
-
     # -- events -------------------------------------------------------------------------
 
     def _on_record(self, address: int, size: int) -> None:
+        request = request_of(address, size)
+        if request is not None:
+            if self._containers is not None:
+                self._containers.hear(request)
+            return
         try:
             event = self._decoder.decode(address, size)
         except ValueError:  # the next record matters, too
-            self._events.append(Loss(_now_ns(), "records", 1))
+            self._events.append(Loss(now_ns(), "records", 1))
             return
-        steps = list(self._step(event))  # at once: a short step is soon gone
         for found in self._finder.news():  # said before what it was found in
             self._take(found)
         self._take(self._finder.belated.judge(event))
-        self._events.extend(steps)
-
-    def _step(self, event: Event) -> Iterator[StepSeen]:
-        if isinstance(event, Exec) and event.ppid == self._plan.worker_pid != 0:
-            label = step_label(proc.environ(event.pid), [os.fsencode(a) for a in event.argv])
-            if label:
-                yield StepSeen(event.ts_ns, event.pid, self._masker.mask(label))
 
     def _take(self, event: Event) -> None:
         self._events.append(event)
         for follower in self._followers:
             self._events.extend(follower.see(event))
 
-    def _started(self) -> Started:
+    def _started(self, uncovered: tuple[str, ...]) -> Started:
         plan = self._plan
         notes = (CONTENTS_NOTE, COMMAND_NOTE if plan.scope == "command" else OLDER_NOTE)
         return Started(
-            ts_ns=_now_ns(),
+            ts_ns=now_ns(),
             wall_s=time.time(),
             sensor="kernel",
             mode=plan.policy.mode,
@@ -316,15 +272,13 @@ class KernelSensor:
             policy_digest=plan.policy.digest,
             secrets=tuple(secret.name for secret in plan.secrets),
             worker_pid=plan.worker_pid,
-            notes=(*notes, *self._uncovered),
+            notes=(*notes, *uncovered),
         )
 
     def _running(self) -> Iterator[Event]:
         """What already runs, so that lineages lead somewhere."""
-        now = _now_ns()
-        # A command's cgroup is new and empty: only who starts the command is worth knowing.
-        command = self._plan.root_pid if self._plan.scope == "command" else 0
-        for pid in proc.ancestors(command) if command else proc.pids():
+        now = now_ns()
+        for pid in self._known():
             process = proc.read(pid)
             if process is not None:
                 yield ProcessSeen(
@@ -334,7 +288,18 @@ class KernelSensor:
                     exe=self._masker.mask(process.exe, cut=False),
                     argv=tuple(self._masker.mask(proc.text(a)) for a in process.argv)[:64],
                     start_ns=process.start_ns,
+                    tag=self._owners.tag_of(pid, process.start_ns) if self._owners else 0,
                 )
+
+    def _known(self) -> Iterable[int]:
+        """Who may be in a lineage; command lines of others are none of this guard's business."""
+        plan = self._plan
+        if plan.scope == "command" and plan.root_pid:  # its cgroup is new and empty
+            return proc.ancestors(plan.root_pid)
+        if plan.scope == "cgroup" and plan.cgroup is not None:
+            inside = {*proc.members(plan.cgroup), plan.worker_pid}
+            return {pid for one in inside for pid in (one, *proc.ancestors(one))}
+        return proc.pids()
 
     def _read_losses(self) -> None:
         now_s = time.monotonic()
@@ -348,7 +313,21 @@ class KernelSensor:
             total = sum(int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8))
             if total > before:
                 self._lost[kind] = total
-                self._events.append(Loss(_now_ns(), kind.name.lower(), total - before))
+                self._events.append(Loss(now_ns(), kind.name.lower(), total - before))
+
+
+def _load(plan: GuardPlan, cgroup: Path) -> Object:
+    if plan.inherited is not None:
+        return load_upon(plan.inherited)
+    return load(
+        plan.policy,
+        plan.tables,
+        plan.needles,
+        uplinks=plan.judges_uplinks,
+        finds=True,
+        cgroup=cgroup.stat().st_ino,
+        worker=plan.worker_pid,
+    )
 
 
 def _require_machine(cgroup: Path | None) -> None:
@@ -381,10 +360,6 @@ def _possible_cpus() -> int:
     """CPUs that per-CPU maps have room for: the last of e.g. ``0-3`` plus one."""
     text = Path("/sys/devices/system/cpu/possible").read_text().strip()
     return int(text.replace(",", "-").split("-")[-1]) + 1
-
-
-def _now_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 __all__ = ["COMMAND_NOTE", "CONTENTS_NOTE", "OLDER_NOTE", "KernelSensor"]

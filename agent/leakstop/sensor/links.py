@@ -7,14 +7,14 @@ which need not be ours.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
-import select
 import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from leakstop.sensor.waking import join
 
 # <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_link.h>
 _NETLINK_ROUTE = 0
@@ -63,26 +63,35 @@ def read_interfaces() -> tuple[Interface, ...]:
 
 def _answers(netlink: socket.socket) -> Iterator[Interface]:
     while True:
-        for kind, body in messages(netlink.recv(1 << 16)):
-            if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+        for message in messages(netlink.recv(1 << 16)):
+            if message.kind in (_NLMSG_DONE, _NLMSG_ERROR):
                 return
-            if kind == _RTM_NEWLINK and len(body) >= _INTERFACE.size:
-                yield interface(body)
+            if message.kind == _RTM_NEWLINK and len(message.body) >= _INTERFACE.size:
+                yield interface(message.body)
 
 
-def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Take a datagram apart: type and body of each message."""
+class Message(NamedTuple):
+    """One message of netlink."""
+
+    kind: int
+    body: bytes
+    sender: int
+    """Who asked for what it tells: mostly its process, 0 for the kernel."""
+
+
+def messages(data: bytes) -> Iterator[Message]:
+    """Take a datagram apart."""
     while len(data) >= _MESSAGE.size:
-        length, kind, *_ = _MESSAGE.unpack_from(data)
-        yield kind, data[_MESSAGE.size : length]
+        length, kind, _, _, sender = _MESSAGE.unpack_from(data)
+        yield Message(kind, data[_MESSAGE.size : length], sender)
         data = data[max(_aligned(length), _MESSAGE.size) :]
 
 
 def interface(body: bytes) -> Interface:
     """Read the body of an ``RTM_NEWLINK`` message."""
     _, link_type, index, _, _ = _INTERFACE.unpack_from(body)
-    found = _attributes(body[_INTERFACE.size :])
-    info = _attributes(found.get(_IFLA_LINKINFO, b""))
+    found = attributes(body[_INTERFACE.size :])
+    info = attributes(found.get(_IFLA_LINKINFO, b""))
     return Interface(
         index=index,
         name=_text(found.get(_IFLA_IFNAME, b"")),
@@ -102,8 +111,7 @@ class Changes:
 
     def wake(self, epoll: int) -> None:
         """Let the epoll instance ``epoll`` wake up for changes too."""
-        with contextlib.closing(select.epoll.fromfd(os.dup(epoll))) as joined:
-            joined.register(self._netlink, select.EPOLLIN)
+        join(epoll, self._netlink)
 
     def any(self) -> bool:
         """Take what waits, and say whether there was anything."""
@@ -123,7 +131,8 @@ class Changes:
         self._netlink.close()
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Take the attributes behind a message's fixed part apart, by their type."""
     found = {}
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
@@ -145,6 +154,8 @@ __all__ = [
     "LOOPBACK",
     "Changes",
     "Interface",
+    "Message",
+    "attributes",
     "interface",
     "messages",
     "read_interfaces",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from leakstop.policy.rules import IPNetwork, Policy
 from leakstop.policy.tables import Tables
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import NeedleTable
+from leakstop.sensor.inheritance import Inheritance
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,23 @@ class GuardPlan:
     """Networks of this machine: not egress."""
     uplinks: bool = False
     """Put programs on the network interfaces of this process's namespace."""
+    variables: str = ""
+    """The runner's file for variables of later steps, of one step; empty without a runner."""
+    covered: tuple[Path, ...] = ()
+    """Mount points that keep the action's own files from the job."""
     worker_pid: int = 0
     """The runner's worker, whose direct children are steps; 0 without one."""
+    supervisor_pid: int = 0
+    """The process that starts the agent again; 0 without one."""
     root_pid: int = 0
     """Portable sensor: only descendants of this process are watched; 0 for all."""
+
+    inherited: Inheritance | None = None
+    """A guard in force, to go on with instead of making another one."""
+    keep: Callable[[Sequence[Secret]], None] = lambda _: None
+    """Told of secrets that are found, for whoever inherits this guard."""
+
+    @property
+    def judges_uplinks(self) -> bool:
+        """For one command others' packets are none of our business."""
+        return self.uplinks and self.scope == "machine"

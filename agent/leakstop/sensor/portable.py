@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from leakstop.bpf.sockdiag import SockDiag
+from leakstop.model.coverage import Loss
 from leakstop.model.event import (
     Event,
     Exec,
     Exit,
     Fork,
-    Loss,
     ProcessSeen,
     SecretHit,
     Started,
@@ -32,12 +32,11 @@ from leakstop.model.event import (
 from leakstop.model.flow import Transport
 from leakstop.model.verdict import Mode
 from leakstop.secrets.inventory import Secret
-from leakstop.sensor import proc
+from leakstop.sensor import proc, steps
 from leakstop.sensor.assess import Assessor
 from leakstop.sensor.connections import Connection, Connections, read_connections
 from leakstop.sensor.heard import Answered, Asked, Message, Opened
 from leakstop.sensor.plan import GuardPlan
-from leakstop.sensor.steps import step_label
 from leakstop.sensor.timer import Timer, now_ns
 from leakstop.sensor.wire import Wire, open_wire
 
@@ -137,6 +136,9 @@ class PortableSensor:
         if now >= self._next_look_s and (quiet or self._timer.fileno() in ready):
             yield from self._look()
         self._timer.clear()
+
+    def look(self) -> None:
+        """Nothing is in force that could be taken off."""
 
     def close(self) -> None:
         """Stop watching. Can be called twice, and before ``start``."""
@@ -332,9 +334,11 @@ class PortableSensor:
 
     def _step(self, process: proc.Process) -> Iterator[Event]:
         if self._plan.worker_pid and process.ppid == self._plan.worker_pid:
-            label = step_label(proc.environ(process.pid), process.argv)
-            if label:
-                yield StepSeen(now_ns(), process.pid, self._assess.masked(label))
+            environ = proc.environ(process.pid)
+            if label := steps.step_label(environ, process.argv):
+                names = tuple(map(self._assess.masked, steps.step_names(environ)))
+                label = self._assess.masked(label)
+                yield StepSeen(now_ns(), process.pid, label, names, steps.ENVIRONMENT)
 
 
 def _by_age(process: proc.Process) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 MAX_READ = 8 * 1024 * 1024
 """More than the kernel's limit of 6 MiB for arguments and environment together
 (``bprm_stack_limits`` in fs/exec.c)."""
+
+_CONTAINER = re.compile(rb"[/-]([0-9a-f]{16})[0-9a-f]{48}(\.scope)?$")
+"""A cgroup of a container: ``ID``, ``docker-ID.scope``, ``cri-containerd-ID.scope``."""
 
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
@@ -58,6 +62,13 @@ def pids(proc: Path = PROC) -> Iterator[int]:
         for entry in entries:
             if entry.name.isdecimal():
                 yield int(entry.name)
+
+
+def members(cgroup: Path) -> Iterator[int]:
+    """Processes of a cgroup and of those below it; what vanishes meanwhile is left out."""
+    for directory, _, _ in os.walk(cgroup):
+        with contextlib.suppress(OSError):  # or they are threads of elsewhere
+            yield from map(int, Path(directory, "cgroup.procs").read_text().split())
 
 
 def ancestors(pid: int, proc: Path = PROC) -> Iterator[int]:
@@ -122,6 +133,23 @@ def sockets(pid: int, proc: Path = PROC) -> frozenset[int]:
                 if link.startswith("socket:["):
                     inodes.add(int(link[len("socket:[") : -1]))
     return frozenset(inodes)
+
+
+def container(pid: int, proc: Path = PROC) -> int:
+    """The container that a process is in, by the first 16 digits of its id; 0 outside of one.
+
+    That of this process is none: what is in it is the machine.
+    """
+    found = _container(str(pid), proc)
+    return 0 if found == _container("self", proc) else found
+
+
+def _container(pid: str, proc: Path) -> int:
+    for line in (_read(proc / pid / "cgroup") or b"").splitlines():
+        found = _CONTAINER.search(line)
+        if found:
+            return int(found[1], 16)
+    return 0
 
 
 def environ(pid: int, proc: Path = PROC, most: int = MAX_READ) -> bytes:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
-from leakstop.bpf import records
+from leakstop.bpf import values
 from leakstop.bpf.libbpf import BpfError
 from leakstop.bpf.tc import Attachment
 from leakstop.sensor.links import ETHERNET, LOOPBACK, Changes, Interface, read_interfaces
@@ -37,7 +37,7 @@ from leakstop.sensor.locals import container_bridges
 _RTMGRP_LINK = 0x1
 _SO_NETNS_COOKIE = 71
 _ETHERNET_HEADER = 14
-_NOTHING = bytes(records.Device())
+_NOTHING = bytes(values.Device())
 """Of an interface that no longer counts: no question is marked for it, nothing is judged at it."""
 
 
@@ -92,6 +92,19 @@ class Uplinks:
                 self._cover(index, device)
         return len(self._missing())
 
+    def restore(self) -> int:
+        """Attach again what somebody has taken off; return how many those were."""
+        off = [index for index, attachment in self._held.items() if not attachment.holds()]
+        if not off:
+            return 0
+        there = {interface.index for interface in self._read()}
+        for index in off:
+            self._held.pop(index).close()
+        for index, device in self._missing().items():
+            with contextlib.suppress(BpfError):
+                self._cover(index, device)
+        return len(there.intersection(off))
+
     def close(self) -> None:
         """Let go; what is pinned stays until its pin goes."""
         for attachment in self._held.values():
@@ -123,7 +136,7 @@ class Uplinks:
         self._held[index] = attachment
 
 
-def devices(interfaces: Collection[Interface], netns: int) -> dict[int, records.Device]:
+def devices(interfaces: Collection[Interface], netns: int) -> dict[int, values.Device]:
     """What the kernel side has to know of the interfaces that carry the program, by index."""
     engines = container_bridges(interfaces)
     hardware = any(not i.kind and i.link_type != LOOPBACK for i in interfaces)
@@ -137,7 +150,7 @@ def devices(interfaces: Collection[Interface], netns: int) -> dict[int, records.
             or interface.name in engines
         )
         if not inward:
-            found[interface.index] = records.Device(
+            found[interface.index] = values.Device(
                 netns=netns,
                 header=_ETHERNET_HEADER if interface.link_type in (ETHERNET, LOOPBACK) else 0,
                 loopback=loopback,

@@ -46,3 +46,22 @@ def test_a_number_without_a_meaning_is_an_error(field: str, number: object) -> N
 def test_a_record_of_an_unknown_kind_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown kind 99"):
         decode(records.EventExit(head=records.EventHead(kind=99)))
+
+
+@pytest.mark.parametrize(
+    ("called", "path", "unlinked", "exe", "program"),
+    [
+        (b"./s", b"bash/bin/usr/", 0, "/usr/bin/bash", "/usr/bin/bash"),
+        (b"/opt/s", b"bash/bin/usr/", 0, "/opt/s", "/usr/bin/bash"),
+        (b"/proc/self/fd/3", b"memfd:x/", 1, "/memfd:x (deleted)", "/memfd:x"),
+        (b"/tmp/x", b"x/tmp/", 1, "/tmp/x (deleted)", "/tmp/x"),
+        (b"/too/long", b"", 0, "/too/long", ""),
+    ],
+)
+def test_the_file_that_is_run_and_what_it_was_called(
+    called: bytes, path: bytes, unlinked: int, exe: str, program: str
+) -> None:
+    head = records.EventHead(kind=Kind.EXEC)
+    event = decode(records.EventExec(head=head, exe=called, program=path, unlinked=unlinked))
+    assert isinstance(event, Exec)
+    assert (event.exe, event.program, event.unlinked) == (exe, program, bool(unlinked))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from leakstop.bpf import fill
-from leakstop.model.event import Event, Loss, SecretFound
+from leakstop.model.coverage import Loss
+from leakstop.model.event import Event, SecretFound
 from leakstop.model.verdict import Action, RuleRef
 from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
 from leakstop.policy.tables import compile_tables

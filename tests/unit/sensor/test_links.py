@@ -42,19 +42,16 @@ def test_hardware_has_no_kind() -> None:
 def test_several_messages_in_one_datagram() -> None:
     bodies = [body(number, attribute(3, b"x" * number)) for number in (1, 2, 5)]
     datagram = b"".join(message(NEWLINK, content) for content in bodies)
-    assert [number for number, _ in links.messages(datagram)] == [NEWLINK] * 3
-    assert [links.interface(content).name for _, content in links.messages(datagram)] == [
-        "x",
-        "xx",
-        "xxxxx",
-    ]
+    assert [message.kind for message in links.messages(datagram)] == [NEWLINK] * 3
+    found = [links.interface(message.body).name for message in links.messages(datagram)]
+    assert found == ["x", "xx", "xxxxx"]
 
 
 def test_what_is_cut_short_does_not_loop() -> None:
     whole = message(NEWLINK, body(1, attribute(3, b"lo\0")))
     for length in range(len(whole)):
         list(links.messages(whole[:length]))
-    assert next(iter(links.messages(bytes(64)))) == (0, b"")
+    assert next(iter(links.messages(bytes(64)))) == links.Message(0, b"", 0)
     assert links.interface(body(1, bytes(64))) == Interface(1, "", "", 0)
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from leakstop.model.coverage import Loss
 from leakstop.model.event import (
     Answer,
     Connect,
     Exec,
     Exit,
     Fork,
-    Loss,
     ProcessSeen,
     Question,
     SecretHit,

@@ -132,3 +132,32 @@ def test_ancestors_lead_to_the_first_process() -> None:
     last = proc.stat(above[-1])
     assert last is not None and last[0] == 0
     assert list(proc.ancestors(0)) == []
+
+
+HEX = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [
+        (f"/docker/{HEX}", True),
+        (f"/system.slice/docker-{HEX}.scope", True),
+        (f"/kubepods.slice/kubepods-pod1.slice/cri-containerd-{HEX}.scope", True),
+        (f"/docker/{HEX}/system.slice", False),
+        (f"/docker/{HEX[:-1]}", False),
+        ("/user.slice", False),
+    ],
+)
+def test_the_container_of_a_process(tmp_path, path, inside):
+    for pid, group in (("7", path), ("self", "/user.slice")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cgroup").write_text(f"2:cpu:{group}\n0::{group}\n")
+    assert proc.container(7, tmp_path) == (int(HEX[:16], 16) if inside else 0)
+    assert proc.container(8, tmp_path) == 0
+
+
+def test_the_container_of_this_process_is_none(tmp_path):
+    for pid in ("7", "self"):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cgroup").write_text(f"0::/docker/{HEX}\n")
+    assert proc.container(7, tmp_path) == 0

@@ -8,6 +8,7 @@ import pytest
 from leakstop.sensor.steps import step_label
 
 SCRIPT = b"/home/runner/work/_temp/0f0e0d0c-1111-2222-3333-444455556666.sh"
+ACT = "/home/runner/.cache/act/0123456789abcdef/act/workflow/"
 ACTION = b"/home/runner/work/_actions/acme/upload-thing/v4/dist/index.js"
 
 
@@ -39,6 +40,9 @@ ACTION = b"/home/runner/work/_actions/acme/upload-thing/v4/dist/index.js"
         ),
         ({"GITHUB_ACTION_REPOSITORY": "acme/thing"}, [], "acme/thing"),
         ({}, [b"/usr/bin/bash", b"-e", SCRIPT], "run"),
+        ({}, [b"bash", b"-e", f"{ACT}collect.sh".encode()], "collect"),
+        ({}, [b"bash", b"-e", f"{ACT}2.sh".encode()], "step 2"),
+        ({}, [b"bash", b"-e", f"{ACT}wrap-composite-1-composite-0.sh".encode()], "wrap"),
         ({}, [b"node24", ACTION], "acme/upload-thing"),
         ({}, [b"/usr/bin/bash", b"other.sh"], ""),
         ({}, [], ""),

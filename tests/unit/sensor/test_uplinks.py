@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from leakstop.bpf import records
+from leakstop.bpf import values
 from leakstop.bpf.libbpf import BpfError
 from leakstop.bpf.tc import Filter
 from leakstop.sensor.links import LOOPBACK, Interface
@@ -78,7 +78,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.there = [LO, CARD]
-        self.table: dict[int, records.Device] = {}
+        self.table: dict[int, values.Device] = {}
         self.attached: list[int] = []
         self.log: list[str] = []
         self.refused: set[int] = set()
@@ -86,7 +86,7 @@ class Kernel:
     def update(self, key: bytes, value: bytes) -> None:
         index = int.from_bytes(key, "little")
         self.log.append(f"list {index}")
-        self.table[index] = records.Device.from_buffer_copy(value)
+        self.table[index] = values.Device.from_buffer_copy(value)
 
     def delete(self, key: bytes) -> None:
         del self.table[int.from_bytes(key, "little")]
@@ -159,7 +159,7 @@ def test_one_that_no_longer_counts_keeps_its_program_and_does_nothing(
     kernel.there = [LO, Interface(7, "veth0", "veth", 8), bridge]
     assert uplinks.follow() == 0
     assert kernel.attached == [1, 7]
-    assert bytes(kernel.table[7]) == bytes(records.Device())
+    assert bytes(kernel.table[7]) == bytes(values.Device())
 
 
 def test_what_cannot_be_covered_is_counted_while_it_is_there(

@@ -7,7 +7,6 @@ first write, a handshake later. So nothing else that the agent does stands in th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import threading
@@ -17,17 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leakstop.bpf.libbpf import BpfError
+from leakstop.sensor import proc
+from leakstop.sensor.timer import now_ns
 from leakstop.sensor.tls.files import opened
 from leakstop.sensor.tls.gate import Gate
 from leakstop.sensor.tls.installed import libraries, programs
 from leakstop.sensor.tls.mappings import FileId, Mapped, MappingWatch, mapped_by
-from leakstop.sensor.tls.probes import Attach, Probes
+from leakstop.sensor.tls.probes import Attach, Inherited, Probes
 
 _AGAIN_S = 1.0
 """A file that is mapped again and again is looked at as often: it may have been overwritten."""
 _LOOKED_MAX = 65_536
 _IDLE_S = 0.05
 """When so long nothing was mapped, one of the installed programs is looked at."""
+_LONG_AGO = 1
+"""Boot clock: what an agent before this one attached was there before whatever is asked about."""
 _AHEAD = -15
 """Priority of the thread (nice(2)): builds use every processor that there is."""
 
@@ -42,13 +45,14 @@ class _Looked:
 class Coverage:
     """What carries probes. Safe to be asked from any thread."""
 
-    def __init__(self, attach: Attach, cgroup: Path, gate: Gate) -> None:
-        self._probes = Probes(attach)
+    def __init__(self, attach: Attach, cgroup: Path, gate: Gate, inherited: Inherited) -> None:
+        self._probes = Probes(attach, inherited)
+        self._inherited = frozenset(inherited)
         self._gate = gate
         self._cgroup = cgroup
         self._lock = threading.Lock()
         self._looked: dict[FileId, _Looked] = {}
-        self._mapped: dict[int, tuple[int, int]] = {}
+        self._mapped: dict[int, tuple[Mapped, int]] = {}
         self._failed = 0
         self._watch: MappingWatch | None = None
         self._thread: threading.Thread | None = None
@@ -61,7 +65,7 @@ class Coverage:
             OSError: the kernel does not tell what is mapped. The rest is done.
         """
         refused = [library.name for library in libraries() if not self._cover_installed(library)]
-        for pid in _members(self._cgroup):
+        for pid in proc.members(self._cgroup):
             self.look_at(pid)
         self._watch = MappingWatch(self._cgroup)
         self._thread = threading.Thread(target=self._follow, name="tls-probes", daemon=True)
@@ -72,9 +76,9 @@ class Coverage:
         """What a process has mapped, and since when the plaintext in it is seen, else 0."""
         return [(mapped, self._cover(mapped)) for mapped in mapped_by(pid)]
 
-    def last_of(self, pid: int) -> tuple[int, int]:
-        """When a process last mapped what is covered, and since when that is; else zeros."""
-        return self._mapped.get(pid, (0, 0))
+    def last_of(self, pid: int) -> tuple[Mapped, int] | None:
+        """What a process last mapped that is covered, and since when it is."""
+        return self._mapped.get(pid)
 
     def forget(self, pid: int) -> None:
         """A process is gone, or has become another program."""
@@ -133,11 +137,11 @@ class Coverage:
         for mapped in heard:
             since_ns = self._cover(mapped)
             if since_ns:
-                self._mapped[mapped.pid] = mapped.ts_ns, since_ns
+                self._mapped[mapped.pid] = mapped, since_ns
         for mapped in heard:  # last: a process waits for all that it has mapped
             self._gate.release(mapped)
         if watch.lost():
-            for pid in _members(self._cgroup):
+            for pid in proc.members(self._cgroup):
                 self.look_at(pid)
 
     # -- files --------------------------------------------------------------------------
@@ -159,39 +163,30 @@ class Coverage:
             before = self._looked.get(mapped.file)
             if before is not None and now - before.at_s < _AGAIN_S:
                 return before.covered_ns
-            covered = self._cover_file(mapped)
+            covered_ns = self._cover_file(mapped)
             since_ns = before.covered_ns if before else 0
-            if covered is None:
+            if covered_ns is None:
                 return since_ns
             if len(self._looked) >= _LOOKED_MAX:
                 self._looked.clear()
-            since_ns = (since_ns or _now_ns()) if covered else 0
+            since_ns = (since_ns or covered_ns) if covered_ns else 0
             self._looked[mapped.file] = _Looked(now, since_ns)
             return since_ns
 
-    def _cover_file(self, mapped: Mapped) -> bool | None:
-        """Whether the plaintext in a file is seen; ``None`` if it cannot be found any more."""
+    def _cover_file(self, mapped: Mapped) -> int | None:
+        """Since when the plaintext in a file is seen; ``None`` if it cannot be found any more."""
         for way in mapped.ways():
             with opened(way) as file:
                 if file is None:
                     continue
                 try:
-                    return self._probes.cover(file)
+                    covered = self._probes.cover(file)
+                    since_ns = _LONG_AGO if file.version in self._inherited else now_ns()
+                    return since_ns if covered else 0
                 except BpfError:
                     self._failed += 1
-                    return False
+                    return 0
         return None
-
-
-def _members(cgroup: Path) -> Iterator[int]:
-    """Processes of a cgroup and of those below it; what vanishes meanwhile is left out."""
-    for directory, _, _ in os.walk(cgroup):
-        with contextlib.suppress(OSError):  # or they are threads of elsewhere
-            yield from map(int, Path(directory, "cgroup.procs").read_text().split())
-
-
-def _now_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 __all__ = ["Coverage"]

@@ -29,6 +29,11 @@ class Version:
     size: int
     changed_ns: int
 
+    @classmethod
+    def of(cls, found: os.stat_result) -> Version:
+        """The version of what was looked at."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -69,9 +74,7 @@ def opened(path: Path) -> Iterator[File | None]:
         yield None
         return
     try:
-        found = os.fstat(descriptor)
-        version = Version(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        yield File(descriptor, version)
+        yield File(descriptor, Version.of(os.fstat(descriptor)))
     finally:
         os.close(descriptor)
 

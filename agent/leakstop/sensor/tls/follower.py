@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from leakstop.model.event import Connect, Event, Exec, Exit, Loss, Opaque, StreamSeen, TlsSeen
+from leakstop.model.coverage import Loss
+from leakstop.model.event import Connect, Event, Exec, Exit, Opaque, StreamSeen, TlsSeen
 from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Reason
+from leakstop.sensor.timer import now_ns
 from leakstop.sensor.tls.coverage import Coverage
 from leakstop.sensor.tls.files import opened
 from leakstop.sensor.tls.functions import UNKNOWN
 from leakstop.sensor.tls.gate import Gate
 from leakstop.sensor.tls.mappings import Mapped
-from leakstop.sensor.tls.probes import Attach
+from leakstop.sensor.tls.probes import Attach, Inherited
 
 UNWATCHED_NOTE = (
     "This kernel does not tell what programs map: TLS libraries that are not installed were looked "
@@ -29,14 +31,15 @@ _HTTPS = 443
 _TO_TURN_UP_NS = 300_000_000
 """A library may be loaded when the connection stands."""
 _EXEC_NS = 5_000_000
-"""A new image is mapped just before it is announced."""
+"""A new image is mapped just before it is announced: later, where hearing of it took the processor
+from who runs it, and then its path tells."""
 
 
 class TlsFollower:
     """Attaches at start to what is installed, later to whatever is mapped."""
 
-    def __init__(self, attach: Attach, cgroup: Path, gate: Gate) -> None:
-        self._coverage = Coverage(attach, cgroup, gate)
+    def __init__(self, attach: Attach, cgroup: Path, gate: Gate, inherited: Inherited) -> None:
+        self._coverage = Coverage(attach, cgroup, gate, inherited)
         self._watched = False
         self._judged: set[int] = set()
         self._expected: dict[int, int] = {}
@@ -70,10 +73,10 @@ class TlsFollower:
 
     def follow(self) -> Iterable[Event]:
         """Say what could not be attached to, and whose library did not turn up."""
-        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        now = now_ns()
         if failed := self._coverage.failures():
-            yield Loss(now_ns, "probes", failed)
-        due = [pid for pid, ts_ns in self._expected.items() if now_ns - ts_ns > _TO_TURN_UP_NS]
+            yield Loss(now, "probes", failed)
+        due = [pid for pid, ts_ns in self._expected.items() if now - ts_ns > _TO_TURN_UP_NS]
         for pid in due:
             yield from self._judge(pid, self._expected[pid])
 
@@ -97,8 +100,8 @@ class TlsFollower:
         expected_ns = self._expected.get(event.pid)
         found = self._judge(event.pid, expected_ns) if expected_ns is not None else ()
         self._judged.discard(event.pid)
-        mapped_ns, _ = self._coverage.last_of(event.pid)
-        if isinstance(event, Exit) or mapped_ns < event.ts_ns - _EXEC_NS:
+        last = self._coverage.last_of(event.pid)
+        if last is not None and (isinstance(event, Exit) or not _is_of(last[0], event)):
             self._coverage.forget(event.pid)
         return found
 
@@ -109,9 +112,9 @@ class TlsFollower:
         self._settle(pid)
         maps = self._coverage.look_at(pid)
         since = [since_ns for _, since_ns in maps if since_ns]
-        _, gone_ns = self._coverage.last_of(pid)
-        if not maps and gone_ns:
-            since.append(gone_ns)
+        last = self._coverage.last_of(pid)
+        if not maps and last is not None:
+            since.append(last[1])
         if since and (not said_hello or min(since) <= ts_ns):
             return ()
         why = LATE if since else _why(pid, [mapped for mapped, _ in maps])
@@ -120,6 +123,11 @@ class TlsFollower:
     def _settle(self, pid: int) -> None:
         self._judged.add(pid)
         self._expected.pop(pid, None)
+
+
+def _is_of(mapped: Mapped, image: Exec) -> bool:
+    itself = bool(image.program) and mapped.path == os.fsencode(image.program)
+    return itself or mapped.ts_ns >= image.ts_ns - _EXEC_NS
 
 
 def _may_be_tls(event: Connect) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from leakstop.bpf import uprobe
-from leakstop.bpf.libbpf import BpfError
+from leakstop.bpf import pins, uprobe
+from leakstop.bpf.held import HeldLink
+from leakstop.bpf.libbpf import BpfError, library
 from leakstop.bpf.uprobe import Uprobes
 from leakstop.model.channel import Library
 from leakstop.sensor.tls.files import File, Version
@@ -32,18 +35,26 @@ Attach = Callable[[Sequence[Place], Path], tuple[Probe, ...]]
 """Attaches to all these places of a file, or to none."""
 
 
+Inherited = Mapping[Version, Sequence[Probe]]
+"""What an agent before this one attached, by the files that carry it."""
+_NOTHING: Inherited = {}
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     version: Version
-    probes: tuple[Probe, ...]
+    probes: Sequence[Probe]
 
 
 class Probes:
     """Puts programs where plaintext passes."""
 
-    def __init__(self, attach: Attach) -> None:
+    def __init__(self, attach: Attach, inherited: Inherited = _NOTHING) -> None:
         self._attach = attach
-        self._known: dict[tuple[int, int], _Known] = {}
+        self._known = {
+            (version.device, version.inode): _Known(version, probes)
+            for version, probes in inherited.items()
+        }
 
     def cover(self, file: File) -> bool:
         """Attach to what is in ``file``, if that was not done; whether there is anything.
@@ -82,13 +93,9 @@ class PinnedProbe:
     """One that stays when this process is gone."""
 
     def __init__(self, probe: uprobe.Probe, path: Path) -> None:
+        """``probe`` is pinned at ``path``."""
         self._probe = probe
         self._path = path
-        try:
-            probe.pin(path)
-        except BpfError:
-            probe.close()
-            raise
 
     def close(self) -> None:
         """Detach. The kernel waits for all processors before it lets go of a probe, 0.1 s each:
@@ -100,22 +107,41 @@ class PinnedProbe:
 
 def attacher(uprobes: Uprobes, directory: Path) -> Attach:
     """What attaches ``uprobes``, and pins them below ``directory``."""
-    numbers = itertools.count()
+    numbers = itertools.count(time.monotonic_ns())  # an agent before this one has pinned some
 
     def attach(places: Sequence[Place], path: Path) -> tuple[Probe, ...]:
         pinned: list[PinnedProbe] = []
+        name = _name(Version.of(path.stat()))
         try:
             for (program, library), offsets in _by_program(places).items():
                 for probe in uprobes.attach(program, path, offsets, _COOKIES[library]):
-                    pinned.append(  # noqa: PERF401 - kept on failure
-                        PinnedProbe(probe, directory / f"tls-{next(numbers)}")
-                    )
+                    pin = directory / f"{name}{next(numbers):x}"
+                    pinned.append(PinnedProbe(probe, pin))
+                    probe.pin(pin)
         except BpfError:
             _close(pinned)
             raise
         return tuple(pinned)
 
     return attach
+
+
+def inherit(directory: Path) -> Inherited:
+    """What an agent before this one has pinned in ``directory``."""
+    found: dict[Version, list[Probe]] = {}
+    for pin in directory.glob(f"{pins.PROBE}*"):
+        fields = pin.name.removeprefix(pins.PROBE).split("-")
+        descriptor = library().attempt("bpf_obj_get", os.fsencode(pin))
+        if descriptor >= 0:
+            version = Version(*(int(field, 16) for field in fields[:4]))
+            found.setdefault(version, []).append(PinnedProbe(HeldLink(descriptor), pin))
+    return found
+
+
+def _name(version: Version) -> str:
+    """How the names of the pins for a file begin: whoever comes after us has nothing else."""
+    fields = (version.device, version.inode, version.size, version.changed_ns)
+    return pins.PROBE + "".join(f"{field:x}-" for field in fields)
 
 
 def _by_program(places: Iterable[Place]) -> dict[tuple[str, Library], list[int]]:
@@ -130,4 +156,4 @@ def _close(probes: Iterable[Probe]) -> None:
         probe.close()
 
 
-__all__ = ["Attach", "Probe", "Probes", "attacher"]
+__all__ = ["Attach", "Inherited", "Probe", "Probes", "attacher", "inherit"]
