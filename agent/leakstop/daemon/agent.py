@@ -10,36 +10,42 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import secrets
+import select
 import selectors
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from leakstop.act import changes
 from leakstop.act import cut as cutter
 from leakstop.act import kill as killer
 from leakstop.act.cgroup import CommandCgroup
-from leakstop.daemon import control, fold
+from leakstop.daemon import control, finisher, fold, resume
 from leakstop.daemon.assemble import Guard
+from leakstop.daemon.audience import Audience
 from leakstop.daemon.control import Channel
+from leakstop.daemon.finisher import Refused
 from leakstop.daemon.journal import Journal
+from leakstop.daemon.lifeline import Estate, Lifeline, worker_pidfd
 from leakstop.daemon.request import ArmRequest, request_from_json
 from leakstop.daemon.sensors import Sensor
+from leakstop.daemon.signals import sigterm
 from leakstop.engine.commands import Command, Cut
 from leakstop.engine.core import Engine
 from leakstop.errors import LeakstopError, UsageError
 from leakstop.model.codec import to_json
-from leakstop.model.event import Event, Finished, Started
+from leakstop.model.coverage import Finished, Gap
+from leakstop.model.event import Event, Started
 from leakstop.model.report import Report
+from leakstop.model.tamper import Tamper, Trick
+from leakstop.sensor.timer import now_ns
 
 TICK_S = 0.25
 """Pause between two looks at a sensor without a descriptor, and at its loss counters."""
-
-ANSWER_S = 5.0
-"""Patience with a peer that does not read its answer."""
 
 PACE_S = 0.005
 """Pause between two batches. Woken for every event, the agent would take the processor from
@@ -50,11 +56,8 @@ _BUSY = 256
 UNARMED_S = 60.0
 """An agent that nobody arms ends after this time."""
 
-MAX_CHANNELS = 16
-"""Connections at a time: more would only be a way to run the agent out of descriptors."""
-
-Arm = Callable[[ArmRequest, Path], Guard]
-"""Builds and starts a sensor for a request, with a directory of its own."""
+Arm = Callable[..., Guard]
+"""Builds and starts a sensor for a request: ``assemble.raise_guard``."""
 
 
 class Agent:
@@ -69,7 +72,8 @@ class Agent:
         journal_path: Path,
         owner_uid: int = 0,
         notes: tuple[str, ...] = (),
-        clock_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        lifeline: Lifeline | None = None,
+        clock_ns: Callable[[], int] = now_ns,
     ) -> None:
         self._run_dir = run_dir
         self._journal = journal
@@ -83,9 +87,10 @@ class Agent:
         self._engine: Engine | None = None
         self._armed = 0
         self._state: fold.State | None = None
-        self._channels: dict[Channel, None] = {}
-        self._owner: Channel | None = None
+        self._lifeline = lifeline or Lifeline()
+        self._audience = Audience(self._selector, owner_uid, self._answer, self._abandon)
         self._to_cut: dict[int, int] = {}
+        self._worker = -1
         self._done = False
         self._born = time.monotonic()
         self.orphaned = False
@@ -96,14 +101,17 @@ class Agent:
     def serve(self, *, listener: socket.socket | None = None, owner: Channel | None = None) -> None:
         """Run until the end. ``owner`` is a channel whose hanging up ends the guard."""
         if listener is not None:
-            accepting = listener
-            self._watch(accepting, lambda: self._accept(accepting))
+            self._audience.listen(listener)
         if owner is not None:
-            self._owner = owner
-            self._attend(owner)
-        with self._sigterm() as wakeup:
-            self._watch(wakeup, self._end)
+            self._audience.own(owner)
+        if self._lifeline.fileno() >= 0:
+            self._watch(self._lifeline.fileno(), self._hear_supervisor)
+        with sigterm() as wakeup:
+            self._watch(wakeup, lambda: self._asked_to_end(wakeup))
+            if self._lifeline.estate.request:
+                self._resume(self._lifeline.estate)
             while not self._done:
+                self._lifeline.beat()
                 for key, _ in self._selector.select(TICK_S):
                     if not self._done:
                         key.data()
@@ -111,31 +119,30 @@ class Agent:
                     time.sleep(PACE_S)
                 if not self._armed and time.monotonic() - self._born > UNARMED_S:
                     self._done = True
+        if not self._armed:
+            changes.undo(self._run_dir)  # of a guard that could not be put in force
         self._selector.close()
-        for channel in self._channels:
-            channel.close()
-
-    @contextlib.contextmanager
-    def _sigterm(self) -> Iterator[socket.socket]:
-        """Turn SIGTERM into a readable socket. Ctrl-C is for the command, not for the guard."""
-        reading, writing = socket.socketpair()
-        writing.setblocking(False)
-        before = {
-            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: None),
-            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        }
-        wakeup = signal.set_wakeup_fd(writing.fileno())
-        try:
-            yield reading
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            reading.close()
-            writing.close()
+        self._audience.close()
 
     def _watch(self, descriptor: Any, callback: Callable[[], object]) -> None:
         self._selector.register(descriptor, selectors.EVENT_READ, callback)
+
+    def _hear_supervisor(self) -> None:
+        if self._lifeline.hear():
+            return
+        self._selector.unregister(self._lifeline.fileno())
+        self._lifeline.cut()
+        if self._guard is not None:
+            now_ns = self._clock_ns()
+            why = "the supervisor, which would start the agent again, is gone"
+            self._record(Gap(now_ns, now_ns, why))
+
+    def _asked_to_end(self, wakeup: socket.socket) -> None:
+        """SIGTERM came. While the runner's worker lives, only its last step ends the guard: who
+        sent the signal cannot be known, and root in the job could have asked systemd to."""
+        wakeup.recv(64)
+        if self._worker < 0 or select.select([self._worker], [], [], 0)[0]:
+            self._end()
 
     def _end(self) -> None:
         """Take the guard down in order."""
@@ -145,6 +152,8 @@ class Agent:
 
     def _abandon(self) -> None:
         """The owner died: nobody can report, so what it guarded ends before the guard does."""
+        if self._done:
+            return
         request = self._guard.request if self._guard else None
         if request is not None and request.scope == "command" and request.cgroup:
             command = CommandCgroup(Path(request.cgroup))
@@ -159,6 +168,8 @@ class Agent:
         """Move what the sensor has through the journal and the engine; how much that was."""
         moved = 0
         if self._guard is not None:
+            for since_ns, why in self._lifeline.gaps():
+                self._record(Gap(self._clock_ns(), since_ns, why))
             for event in self._guard.sensor.poll(0.0):
                 self._record(event)
                 moved += 1
@@ -195,44 +206,7 @@ class Agent:
 
     # -- questions ----------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> None:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return  # the peer gave up, or we are out of descriptors: neither may end the guard
-        if control.peer_uid(connection) not in (0, self._owner_uid):
-            connection.close()
-            return
-        self._attend(Channel(connection))
-        # A job that opens connections and says nothing must not lock the last step out.
-        if len(self._channels) > MAX_CHANNELS:
-            self._dismiss(next(old for old in self._channels if old is not self._owner))
-
-    def _attend(self, channel: Channel) -> None:
-        self._channels[channel] = None
-        channel.socket.settimeout(ANSWER_S)
-        self._watch(channel.socket, lambda: self._hear(channel))
-
-    def _hear(self, channel: Channel) -> None:
-        if channel not in self._channels:
-            return  # dismissed in this very round
-        try:
-            messages = channel.take(channel.socket.recv(1 << 16))
-            for message in messages or ():
-                channel.send(self._answer(message, control.peer_uid(channel.socket)))
-        except (OSError, ValueError):
-            messages = None
-        if messages is None:
-            self._dismiss(channel)
-            if channel is self._owner and not self._done:
-                self._abandon()
-
-    def _dismiss(self, channel: Channel) -> None:
-        del self._channels[channel]
-        self._selector.unregister(channel.socket)
-        channel.close()
-
-    def _answer(self, message: dict[str, Any], uid: int) -> dict[str, Any]:
+    def _answer(self, message: dict[str, Any], connection: socket.socket) -> dict[str, Any]:
         questions: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "status": self._status,
             "arm": self._arm,
@@ -245,21 +219,29 @@ class Agent:
             if question not in questions:
                 raise UsageError(f"unknown question {question[:40]!r}")
             if question in ("arm", "words", "finish"):
-                self._authorise(uid, str(message.get("key", "")))
+                self._authorise(connection, question, str(message.get("key", "")))
             return {"ok": True, **questions[question](message)}
         except LeakstopError as error:
             # An agent that could not be armed has nothing to wait for.
             self._done = self._guard is None
             return {"ok": False, "error": control.error_to_json(error)}
 
-    def _authorise(self, uid: int, key: str) -> None:
-        expected = self._guard.request.finish_key if self._guard else ""
-        if not control.may_command(uid, self._owner_uid, key, expected):
-            raise UsageError(
-                "only the one who armed the guard may change or end it",
-                why="the key that was set when it was armed is missing or wrong",
-                fix="ask as root, or let the action's own last step end it",
-            )
+    def _authorise(self, connection: socket.socket, question: str, key: str) -> None:
+        """Refuse whoever may not change or end the guard; who tries leaves a trace.
+
+        Raises:
+            UsageError: who may not.
+        """
+        if self._guard is None or self._engine is None:
+            return
+        self._pump()  # what is known of the asker may still be on its way
+        rules = finisher.Rules(self._guard.request, self._owner_uid, self._engine.lineage)
+        try:
+            rules.require(connection, question, key)
+        except Refused as error:
+            if error.of_job:
+                self._record(Tamper(self._clock_ns(), error.pid, Trick.FINISH, question, True))
+            raise
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:
         guard = self._guard
@@ -270,6 +252,7 @@ class Agent:
             "mode": guard.policy.mode.value if guard else "",
             "digest": guard.policy.digest if guard else "",
             "scope": guard.request.scope if guard else "",
+            "note": guard.note if guard else "",
         }
 
     # -- the guard ----------------------------------------------------------------------
@@ -277,13 +260,13 @@ class Agent:
     def _arm(self, message: dict[str, Any]) -> dict[str, Any]:
         """Put a guard in force; a second one replaces the first without a gap between them."""
         request = request_from_json(message.get("request", {}))
-        worker = _pidfd(request.worker_pid) if request.worker_pid and not self._armed else -1
-        guard = self._arm_sensor(request, self._run_dir / f"guard-{self._armed + 1}")
-        words = self._state.words if self._state else ""
-        state = fold.State(
-            guard.policy, guard.views, request.job, guard.local, self._journal_path, words
-        )
-        self._keep(state, guard.sensor)
+        worker = worker_pidfd(request.worker_pid) if request.worker_pid and not self._armed else -1
+        self._lifeline.arming(request, self._armed + 1)
+        try:
+            guard, state = self._raise(request)
+        except BaseException:
+            self._lifeline.armed(done=False)
+            raise
         self._state = state
         previous, self._guard = self._guard, guard
         if previous is None:
@@ -293,10 +276,47 @@ class Agent:
         self._armed += 1
         if guard.sensor.fileno() >= 0:
             self._watch(guard.sensor.fileno(), self._pump)
-        if worker >= 0:
-            self._watch(worker, self._end)
+        self._watch_worker(worker)
+        self._lifeline.armed(done=True)
         self._pump()
         return {"mode": guard.policy.mode.value, "note": guard.note}
+
+    def _raise(self, request: ArmRequest) -> tuple[Guard, fold.State]:
+        """Put a guard in force, and write down what it is about."""
+        number = self._armed + 1
+        guard = self._arm_sensor(request, self._guard_dir(number), keep=self._lifeline.found)
+        kept = self._state
+        run, words = (kept.run, kept.words) if kept else (secrets.token_hex(16), "")
+        about = (guard.policy, guard.views, request.job, guard.local)
+        state = fold.State(*about, self._journal_path, run, words)
+        self._keep(state, guard.sensor)
+        return guard, state
+
+    def _guard_dir(self, number: int) -> Path:
+        return self._run_dir / f"guard-{number}"
+
+    def _watch_worker(self, worker: int) -> None:
+        if worker >= 0:
+            self._worker = worker
+            self._watch(worker, self._end)
+
+    def _resume(self, estate: Estate) -> None:
+        """Go on with the guard of an agent that is gone."""
+        back = resume.resume(
+            estate,
+            self._arm_sensor,
+            self._guard_dir(estate.number),
+            (self._run_dir, self._journal),
+            self._lifeline.found,
+        )
+        self._guard, self._state, self._engine = back.guard, back.state, back.engine
+        self._armed = estate.number
+        self._record(Gap(self._clock_ns(), estate.since_ns, estate.why))
+        self._obey(back.commands)
+        if self._guard.sensor.fileno() >= 0:
+            self._watch(self._guard.sensor.fileno(), self._pump)
+        self._watch_worker(estate.worker)
+        self._lifeline.attached()
 
     def _keep(self, state: fold.State, sensor: Sensor) -> None:
         """Write ``state`` down, or take ``sensor`` down: its guard could not be accounted for."""
@@ -334,7 +354,7 @@ class Agent:
             for event in fresh:
                 self._obey(fold.feed(self._engine, event))
         else:
-            with self._journal_path.open("rb") as file:
+            with self._journal.reopened() as file:
                 self._obey(fold.refeed(file, self._engine))
 
     def _close_sensor(self, sensor: Sensor) -> None:
@@ -345,15 +365,19 @@ class Agent:
     def _finish(self) -> Report:
         """Close the guard, and leave the report where a later question finds it."""
         guard = self._armed_guard()
+        guard.sensor.look()
         self._pump()
+        self._lifeline.ending()
         self._close_sensor(guard.sensor)
+        for undo in guard.undo:
+            undo()
         self._record(Finished(ts_ns=self._clock_ns()))
         self._journal.close()
         report = self._report(finished=True)
         self._guard = None
         self._done = True
         try:
-            fold.save_final(self._run_dir, report)
+            fold.save_final(self._run_dir, report, self._state.run if self._state else "")
         except OSError as error:
             print(f"leakstop: the report was not kept: {error}", file=sys.stderr)  # noqa: T201
         return report
@@ -368,16 +392,6 @@ class Agent:
         if self._guard is None:
             raise UsageError("nothing is guarded", fix="`leakstop start` first")
         return self._guard
-
-
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError as error:
-        raise UsageError(
-            f"the worker, process {pid}, is not there: {error.strerror}",
-            fix="name a running process with `--worker`",
-        ) from error
 
 
 __all__ = ["Agent", "Arm"]

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from leakstop.act import changes, last_step
 from leakstop.act.cgroup import cgroup2_mount
 from leakstop.daemon import sensors
 from leakstop.daemon.request import ArmRequest
-from leakstop.errors import UnsupportedError
+from leakstop.errors import LeakstopError, UnsupportedError
 from leakstop.model.flow import Flow, Transport
 from leakstop.model.report import SecretView
 from leakstop.model.verdict import Reason
@@ -21,6 +25,7 @@ from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import table_of
 from leakstop.sensor import locals as local_networks
 from leakstop.sensor import resolvers
+from leakstop.sensor.inheritance import Inheritance
 from leakstop.sensor.plan import GuardPlan
 
 
@@ -38,22 +43,54 @@ class Guard:
     """Networks of this machine."""
     note: str = ""
     """Why coverage is reduced, as a whole sentence."""
+    undo: tuple[Callable[[], None], ...] = ()
+    """What takes back what was changed on the machine, once the guard has ended."""
 
 
-def raise_guard(request: ArmRequest, run_dir: Path) -> Guard:
-    """Compile ``request`` and start the best sensor for it.
+def raise_guard(
+    request: ArmRequest,
+    run_dir: Path,
+    *,
+    keep: Callable[[Sequence[Secret]], None] = lambda _: None,
+    inherited: Inheritance | None = None,
+    supervisor: int = 0,
+) -> Guard:
+    """Compile ``request`` and start the best sensor for it, or go on with a guard in force.
+
+    ``keep`` is told of the secrets that are found. ``supervisor``: the process that starts this
+    one again.
 
     Raises:
         PolicyError: the policy does not fit the kernel's tables.
         UnsupportedError: this machine cannot do what the policy needs.
     """
-    plan = build_plan(request, run_dir)
+    plan, base = build_plan(request, run_dir), run_dir.parent
+    plan = dataclasses.replace(
+        plan,
+        keep=keep,
+        inherited=inherited,
+        covered=_cover(request, base),
+        supervisor_pid=supervisor,
+    )
     choice = sensors.choose(plan)
-    if request.scope != "command":
+    try:
+        changes.lock_down(base, choice.policy.lockdown, request.uid)
+    except LeakstopError:
+        choice.sensor.close()
+        raise
+    if request.scope != "command" and inherited is None:
         # An answer from a cache would give a program an address that was never learned.
         resolvers.flush_caches()
     views = secret_views(request.secrets, choice.policy)
-    return Guard(request, choice.sensor, choice.policy, views, plan.local, choice.note)
+    undo = (partial(changes.undo, base),)
+    return Guard(request, choice.sensor, choice.policy, views, plan.local, choice.note, undo)
+
+
+def _cover(request: ArmRequest, base: Path) -> tuple[Path, ...]:
+    """Keep what the job's last step runs from the job, where root and the job are two users."""
+    if not (request.hook and request.uid) or os.geteuid() != 0:
+        return ()
+    return changes.cover(base, last_step.of_hook(Path(request.hook), Path(request.node)))
 
 
 def build_plan(request: ArmRequest, run_dir: Path) -> GuardPlan:
@@ -72,6 +109,7 @@ def build_plan(request: ArmRequest, run_dir: Path) -> GuardPlan:
         resolvers=_believed(tables),
         local=local,
         uplinks=request.uplinks,
+        variables=request.variables,
         worker_pid=request.worker_pid,
         root_pid=request.root_pid,
     )

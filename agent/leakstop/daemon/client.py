@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -17,8 +18,11 @@ from leakstop.errors import CoverageError
 from leakstop.model.codec import from_json
 from leakstop.model.report import Report
 
-START_S = 10.0
-"""Patience with an agent that is being started."""
+START_S = 30.0
+"""Patience with an agent that is being started: a machine may be slow, or busy with a job."""
+
+_LEAVING_S = 10.0
+"""How long an agent that has answered may take to be gone: on a busy machine longer than 2 s."""
 
 ANSWER_S = 60.0
 """Patience with an answer: arming loads programs and tables."""
@@ -58,7 +62,7 @@ class AgentClient:
                 return cls(Channel(connection))
 
     def status(self) -> dict[str, Any]:
-        """What is guarded now: ``state``, ``mode``, ``digest``, ``scope``, ``pid``."""
+        """What is guarded now: ``state``, ``mode``, ``note``, ``digest``, ``scope``, ``pid``."""
         return self._channel.ask("status")
 
     def arm(self, request: ArmRequest, *, key: str = "") -> dict[str, Any]:
@@ -104,12 +108,35 @@ def finish(run_dir: Path, *, key: str = "") -> Report:
     Raises:
         CoverageError: nothing was ever guarded there.
     """
-    return _outcome(run_dir, lambda client: client.finish(key=key))
+    return last_word(run_dir, key=key) or left(run_dir)
+
+
+def last_word(run_dir: Path, *, key: str = "") -> Report | None:
+    """End the guard in ``run_dir``: the report out of its agent's own mouth, or ``None``.
+
+    Raises:
+        CoverageError: the agent lives and does not answer: nothing may be concluded.
+    """
+    report = _ask(run_dir, lambda client: client.finish(key=key))
+    deadline = time.monotonic() + _LEAVING_S
+    while RunDir(run_dir).alive() and time.monotonic() < deadline:
+        time.sleep(0.01)  # so that who comes next finds nobody
+    return report
 
 
 def report(run_dir: Path) -> Report:
     """The report of ``run_dir``: of the agent that lives, that ended, or that died."""
-    return _outcome(run_dir, AgentClient.report)
+    return _ask(run_dir, AgentClient.report) or left(run_dir)
+
+
+def left(run_dir: Path) -> Report:
+    """The report that an agent has left, or what its journal says.
+
+    Raises:
+        CoverageError: there is neither.
+    """
+    final = fold.load_final(run_dir)
+    return final if final is not None else fold.fold(fold.load_state(run_dir))
 
 
 def words(run_dir: Path) -> str:
@@ -120,18 +147,22 @@ def words(run_dir: Path) -> str:
         return ""
 
 
-def _outcome(run_dir: Path, question: Callable[[AgentClient], Report]) -> Report:
-    if RunDir(run_dir).alive():
-        client = AgentClient.connect(run_dir)
+def _ask(run_dir: Path, question: Callable[[AgentClient], Report]) -> Report | None:
+    """Ask the agent, and if it dies meanwhile the one that is started after it.
+
+    One that ends holds its lock for a moment longer than it listens: then its report is there.
+    """
+    deadline = time.monotonic() + START_S
+    while RunDir(run_dir).alive():
         try:
-            return question(client)
-        except CoverageError:
-            if RunDir(run_dir).alive():
-                raise  # it lives and does not answer: nothing may be concluded
-        finally:
-            client.close()
-    final = fold.load_final(run_dir)
-    return final if final is not None else fold.fold(fold.load_state(run_dir))
+            client = AgentClient.connect(run_dir)
+            with contextlib.closing(client):
+                return question(client)
+        except CoverageError as error:  # noqa: PERF203 - asked a few times at most
+            if isinstance(error.__cause__, PermissionError) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    return None
 
 
 def _report(answer: dict[str, Any]) -> Report:
@@ -139,4 +170,4 @@ def _report(answer: dict[str, Any]) -> Report:
     return report
 
 
-__all__ = ["AgentClient", "finish", "report", "words"]
+__all__ = ["AgentClient", "finish", "last_word", "left", "report", "words"]

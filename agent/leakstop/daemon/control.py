@@ -17,11 +17,13 @@ Whoever connects is identified by the kernel (SO_PEERCRED), never by what it say
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
+import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from leakstop.errors import CoverageError, ExitCode, LeakstopError
@@ -29,6 +31,8 @@ from leakstop.errors import CoverageError, ExitCode, LeakstopError
 _CHUNK = 1 << 16
 _LARGEST_MESSAGE = 64 * 1024 * 1024
 _UCRED = struct.Struct("=iII")
+_SO_PEERPIDFD = 77
+"""<asm-generic/socket.h>"""
 
 
 class Channel:
@@ -137,6 +141,26 @@ def peer_uid(connection: socket.socket) -> int:
     return int(uid)
 
 
+def peer_pid(connection: socket.socket) -> int:
+    """Process at the other end, as the kernel recorded it at connect."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(raw)[0])
+
+
+@contextlib.contextmanager
+def peer_pidfd(connection: socket.socket) -> Iterator[int]:
+    """A pidfd of that process; -1 where the kernel gives none (before Linux 6.5)."""
+    try:
+        descriptor = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:
+        descriptor = -1
+    try:
+        yield descriptor
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
 def may_command(uid: int, owner_uid: int, key: str, finish_key: str) -> bool:
     """Whether a peer may re-arm or finish the guard.
 
@@ -196,5 +220,7 @@ __all__ = [
     "error_from_json",
     "error_to_json",
     "may_command",
+    "peer_pid",
+    "peer_pidfd",
     "peer_uid",
 ]

@@ -8,20 +8,23 @@ the secrets' names and homes (no values), the job, and where the journal is.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from leakstop.daemon import journal
 from leakstop.engine.commands import Command
 from leakstop.engine.core import Engine
 from leakstop.errors import CoverageError, trace
 from leakstop.model.codec import from_json, to_json
-from leakstop.model.event import Event, Loss, Started
+from leakstop.model.coverage import Loss
+from leakstop.model.event import Event, Started
 from leakstop.model.report import Job, Report, SecretView
 from leakstop.policy.canonical import from_canonical, to_canonical
 from leakstop.policy.rules import IPNetwork, Policy
@@ -39,6 +42,8 @@ class State:
     job: Job
     local: tuple[IPNetwork, ...]
     journal: Path
+    run: str = ""
+    """Tells this run from others that used the same directory."""
     words: str = ""
     """The machine's vocabulary (report/vocabulary.py); no fold needs it, renderers do."""
 
@@ -57,6 +62,7 @@ def save_state(directory: Path, state: State) -> None:
             "job": to_json(state.job),
             "local": [str(network) for network in state.local],
             "journal": str(state.journal),
+            "run": state.run,
             "words": state.words,
         },
     )
@@ -69,7 +75,7 @@ def load_state(directory: Path) -> State:
         CoverageError: it is not there, so the agent died before it guarded anything.
     """
     try:
-        document = json.loads((directory / STATE).read_bytes())
+        document = _read(directory / STATE)
     except (OSError, ValueError) as error:
         raise CoverageError(
             "there is no record of a guard here",
@@ -83,6 +89,7 @@ def load_state(directory: Path) -> State:
         job=from_json(Job, document["job"]),
         local=tuple(ip_network(text) for text in document["local"]),
         journal=Path(document["journal"]),
+        run=from_json(str, document["run"]),
         words=from_json(str, document["words"]),
     )
 
@@ -146,19 +153,39 @@ def with_notes(report: Report, notes: Sequence[str]) -> Report:
     return dataclasses.replace(report, coverage=coverage)
 
 
-def save_final(directory: Path, report: Report) -> None:
+def save_final(directory: Path, report: Report, run: str) -> None:
     """Keep the report of a guard that ended in order."""
-    _write(directory / FINAL, to_json(report))
+    _write(directory / FINAL, {"run": run, "report": to_json(report)})
 
 
 def load_final(directory: Path) -> Report | None:
-    """Read it back; ``None`` if the guard did not end in order."""
+    """Read it back; ``None`` if the guard did not end in order, or it was another one."""
     try:
-        document = json.loads((directory / FINAL).read_bytes())
-    except (OSError, ValueError):
+        document = _read(directory / FINAL)
+        if document["run"] != load_state(directory).run:
+            return None
+        report: Report = from_json(Report, document["report"])
+    except (OSError, ValueError, TypeError, KeyError, CoverageError):
         return None
-    report: Report = from_json(Report, document)
     return report
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read what the directory's owner has written there: no link, and nobody else's file.
+
+    Raises:
+        OSError: it is not there, or not that.
+        ValueError: it is no JSON object.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != path.parent.stat().st_uid:
+            raise PermissionError(errno.EPERM, "it is not the agent's", str(path))
+        document = json.load(file)
+    if not isinstance(document, dict):
+        raise ValueError("no JSON object")
+    return document
 
 
 def _write(path: Path, document: object) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from leakstop.model.codec import event_from_json, event_to_json
 from leakstop.model.event import Event
@@ -31,12 +32,18 @@ class Journal:
         self.lost = 0
         """Events that could not be written."""
         self._why = ""
+        self._size = os.fstat(descriptor).st_size
+        self._shortened = False
 
     @classmethod
     def create(cls, path: Path, mode: int = 0o640) -> Journal:
         """Start a new journal at ``path``."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         return cls(os.open(path, flags, mode))
+
+    def reopened(self) -> BinaryIO:
+        """The file that is written, to be read from its beginning, whatever its name means now."""
+        return Path(f"/proc/self/fd/{self._descriptor}").open("rb")
 
     def write(self, event: Event) -> None:
         """Queue ``event`` for the next ``flush``."""
@@ -50,8 +57,11 @@ class Journal:
             return
         try:
             whole = os.fstat(self._descriptor).st_size
+            self._shortened |= whole < self._size
             try:
-                _write_all(self._descriptor, b"".join(lines))
+                data = b"".join(lines)
+                _write_all(self._descriptor, data)
+                self._size = whole + len(data)
             except OSError:
                 # A partial line would swallow the next one. Giving space back needs none.
                 with contextlib.suppress(OSError):
@@ -68,13 +78,18 @@ class Journal:
 
     def notes(self) -> tuple[str, ...]:
         """Say what is missing, for the report's coverage; empty when nothing is."""
-        if not self.lost:
-            return ()
-        note = (
-            f"The journal could not be written ({self._why}): {self.lost} events are not in it. "
-            "The guard went on, and this report comes from memory."
-        )
-        return (note,)
+        notes = []
+        if self.lost:
+            notes.append(
+                f"The journal could not be written ({self._why}): {self.lost} events are not in "
+                "it. The guard went on, and this report comes from memory."
+            )
+        if self._shortened:
+            notes.append(
+                "Somebody has shortened the journal: events are missing in it. This report comes "
+                "from memory."
+            )
+        return tuple(notes)
 
 
 def read(lines: Iterable[bytes]) -> Iterator[Event]:

@@ -16,7 +16,9 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from leakstop.act import changes
 from leakstop.act.cgroup import CommandCgroup
 from leakstop.bpf import pins
 from leakstop.errors import LeakstopError, UnsupportedError, UsageError, trace
@@ -28,6 +30,16 @@ _ROOT_BASE = Path("/run/leakstop")
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEMD = Path("/run/systemd/system")
 _SYSTEMD_RUN = "/usr/bin/systemd-run"
+
+
+_UNIT = (
+    "Type=exec",
+    # An agent that was killed is started again by its supervisor, not ended with it.
+    "OOMScoreAdjust=-1000",
+    "OOMPolicy=continue",
+    # While the runner's worker lives, SIGTERM does not end the guard (daemon/agent.py).
+    "TimeoutStopSec=10",
+)
 
 
 def base_dir() -> Path:
@@ -46,6 +58,10 @@ def machine_dir() -> Path:
 def fresh_name() -> str:
     """Make a name for the run directory and the cgroup of one ``leakstop run``."""
     return f"run-{os.getpid()}-{os.urandom(4).hex()}"
+
+
+Serve = Callable[[], int]
+"""Is the agent; returns its exit code."""
 
 
 class RunDir:
@@ -153,7 +169,8 @@ class RunDir:
         except FileNotFoundError:
             return False
         except PermissionError:
-            return self.control.exists()
+            # A directory that is closed to us is somebody else's: who connects is told so.
+            return not os.access(self.path, os.X_OK) or self.control.exists()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -163,9 +180,10 @@ class RunDir:
         return False
 
     def sweep(self) -> None:
-        """Take out of the kernel what a dead agent left there, where we may."""
+        """Take back what a dead agent left in the kernel and on the machine, where we may."""
         if os.geteuid() == 0:
             pins.release(self.path)
+            changes.undo(self.path)
 
     def remove(self) -> None:
         """Sweep, and delete the directory."""
@@ -207,7 +225,7 @@ def sweep_dead() -> None:
             run_dir.dissolve()
 
 
-def fork_agent(serve: Callable[[], None]) -> int:
+def fork_agent(serve: Serve) -> int:
     """Run ``serve`` in a child with a session of its own, and return its pid.
 
     The terminal's Ctrl-C is for the guarded command; the agent goes on to report it.
@@ -221,7 +239,7 @@ def fork_agent(serve: Callable[[], None]) -> int:
     return child
 
 
-def detach(run_dir: RunDir, owner_uid: int, group: int, serve: Callable[[], None]) -> None:
+def detach(run_dir: RunDir, owner_uid: int, group: int, serve: Serve) -> None:
     """Start the agent outside this session: a transient unit under systemd, else a daemon.
 
     ``serve`` is the agent's main function, for the daemon; a unit starts a fresh
@@ -242,7 +260,7 @@ def _as_unit(run_dir: RunDir, owner_uid: int, group: int) -> None:
     import subprocess
 
     command = [_SYSTEMD_RUN, "--quiet", "--collect", f"--unit=leakstop-{os.urandom(4).hex()}"]
-    command += ["--description=Leakstop agent", "--property=Type=exec", "--"]
+    command += ["--description=Leakstop agent", *(f"--property={each}" for each in _UNIT), "--"]
     command += [sys.executable, "-I", "-B", str(_PACKAGE / "__main__.py"), "agent"]
     command += ["--run-dir", str(run_dir.path), "--owner", str(owner_uid), "--group", str(group)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -250,28 +268,29 @@ def _as_unit(run_dir: RunDir, owner_uid: int, group: int) -> None:
         raise UnsupportedError("systemd did not start the agent", why=done.stderr.strip())
 
 
-def _leave(serve: Callable[[], None]) -> None:
+def _leave(serve: Serve) -> int:
     """Fork once more, so that the agent is nobody's child, and let go of all streams."""
     if os.fork():
-        return
+        return 0
     os.chdir("/")
-    _serve(serve, quiet=(0, 1, 2))
+    return _serve(serve, quiet=(0, 1, 2))
 
 
-def _serve(serve: Callable[[], None], *, quiet: Sequence[int]) -> None:
+def _serve(serve: Serve, *, quiet: Sequence[int]) -> NoReturn:
     """Be the agent. Never returns."""
+    code = 1
     try:
         # Whoever holds on to a step's pipe delays the runner's next step by five seconds.
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for stream in quiet:
             os.dup2(null, stream)
-        serve()
+        code = serve()
     finally:
         failure = sys.exc_info()[1]
         if failure is not None:
             fault = f"leakstop: the agent ended: {trace(failure)}"
             print(fault, file=sys.stderr, flush=True)  # noqa: T201 -- its log
-        os._exit(0 if failure is None else 1)
+        os._exit(code)
 
 
 __all__ = [

@@ -41,13 +41,23 @@ class ArmRequest:
     """Put programs on the network interfaces of the agent's namespace."""
     finish_key: str = ""
     """If set, a peer that is not root must repeat it to re-arm or finish the guard."""
+    hook: str = ""
+    """Directory of the scripts by which the runner calls us, as it names them to node."""
+    node: str = ""
+    """The program that runs them."""
+    uid: int = 0
+    """The job's user, from whom ``lockdown`` takes rights."""
+    variables: str = ""
+    """The runner's file for variables of later steps (GITHUB_ENV) of the step that asks."""
+    finisher: str = ""
+    """A script that may end the guard when the worker runs it (``--finisher``)."""
 
 
 def request_to_json(request: ArmRequest) -> dict[str, Any]:
     """Turn ``request`` into what ``json.dumps`` takes."""
     return {
         "policy": request.policy.decode(),
-        "secrets": [_secret_to_json(secret) for secret in request.secrets],
+        "secrets": [secret_to_json(secret) for secret in request.secrets],
         "job": to_json(request.job),
         "settings": {name: getattr(request, name) for name in _SETTINGS},
     }
@@ -67,11 +77,11 @@ def request_from_json(document: Mapping[str, Any]) -> ArmRequest:
             raise ValueError(f"unknown field {min(unknown)!r}")
         for name, value in settings.items():
             from_json(_SETTINGS[name], value)
-            if isinstance(value, int) and not 0 <= value <= _PID_MAX:
-                raise ValueError(f"{name} is no process")
+            if isinstance(value, int) and not 0 <= value <= _MOST.get(name, _PID_MAX):
+                raise ValueError(f"{name} is out of range")
         return ArmRequest(
             policy=from_json(str, document["policy"]).encode(),
-            secrets=tuple(_secret_from_json(item) for item in document.get("secrets", ())),
+            secrets=tuple(secret_from_json(item) for item in document.get("secrets", ())),
             job=from_json(Job, document.get("job", {})),
             **settings,
         )
@@ -85,6 +95,8 @@ def request_from_json(document: Mapping[str, Any]) -> ArmRequest:
 
 _PID_MAX = 1 << 22
 """PID_MAX_LIMIT of <linux/threads.h>."""
+_MOST = {"uid": (1 << 32) - 2}
+"""Of numbers that are no process."""
 
 _SETTINGS: dict[str, type] = {
     "scope": str,
@@ -93,10 +105,16 @@ _SETTINGS: dict[str, type] = {
     "root_pid": int,
     "uplinks": bool,
     "finish_key": str,
+    "hook": str,
+    "node": str,
+    "uid": int,
+    "variables": str,
+    "finisher": str,
 }
 
 
-def _secret_to_json(secret: Secret) -> dict[str, Any]:
+def secret_to_json(secret: Secret) -> dict[str, Any]:
+    """Turn ``secret`` into what ``json.dumps`` takes."""
     value = base64.b64encode(secret.value).decode()
     return {
         "name": secret.name,
@@ -106,7 +124,8 @@ def _secret_to_json(secret: Secret) -> dict[str, Any]:
     }
 
 
-def _secret_from_json(item: Mapping[str, Any]) -> Secret:
+def secret_from_json(item: Mapping[str, Any]) -> Secret:
+    """Read it back."""
     fields = dict(item)
     try:
         fields["value"] = base64.b64decode(fields["value"], validate=True)
@@ -121,4 +140,10 @@ def _secret_from_json(item: Mapping[str, Any]) -> Secret:
     )
 
 
-__all__ = ["ArmRequest", "request_from_json", "request_to_json"]
+__all__ = [
+    "ArmRequest",
+    "request_from_json",
+    "request_to_json",
+    "secret_from_json",
+    "secret_to_json",
+]

@@ -34,6 +34,9 @@ class Sensor(Protocol):
     def poll(self, timeout_s: float) -> Iterator[Event]:
         """Events that wait now, or that come within ``timeout_s``."""
 
+    def look(self) -> None:
+        """Find out with the next ``poll`` whether the guard still is what was put in force."""
+
     def close(self) -> None:
         """Stop watching and take everything down."""
 
@@ -65,6 +68,8 @@ def choose(plan: GuardPlan) -> Choice:
     try:
         return Choice(_kernel(plan), plan.policy)
     except UnsupportedError as error:
+        if plan.inherited is not None and plan.inherited.pinned:
+            raise  # what is in force stays so; to observe beside it would explain nothing
         return _portable(plan, error)
 
 
@@ -80,16 +85,17 @@ def _kernel(plan: GuardPlan) -> Sensor:
 
 def _without_cgroup() -> UnsupportedError:
     """Say what stands in the way of a cgroup; whoever tried to make one only saw that it failed."""
-    what = "no cgroup could be made for the command"
-    if "CAP_SYS_ADMIN" not in Machine.probe().capabilities:
+    machine = Machine.probe()
+    if "CAP_SYS_ADMIN" not in machine.capabilities:
+        where = f" ({machine.container})" if machine.container else ""
         return UnsupportedError(
-            what,
-            why="root lacks CAP_SYS_ADMIN here, as in a container without privileges",
+            "the machine's kernel is out of reach",
+            why=f"root lacks CAP_SYS_ADMIN here, as in a container without privileges{where}",
             fix="run Leakstop on the host (docs/coverage.md says how)",
         )
     try:
         return UnsupportedError(
-            what,
+            "no cgroup could be made for the command",
             why="the cgroup v2 hierarchy cannot be written, though this is root",
             fix="mount it writable",
             where=str(cgroup2_mount()),

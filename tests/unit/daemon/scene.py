@@ -55,6 +55,9 @@ class FakeSensor:
         while self._events:
             yield self._events.pop(0)
 
+    def look(self) -> None:
+        """It is whole."""
+
     def close(self) -> None:
         """Take it down."""
         assert not self.closed
@@ -84,7 +87,7 @@ class Scene:
     journal_fd: int = -1
     owner_uid: int = 0
 
-    def raise_guard(self, asked: ArmRequest, directory: Path) -> Guard:
+    def raise_guard(self, asked: ArmRequest, directory: Path, **_: Any) -> Guard:
         """Stands for what loads the kernel."""
         if self.refusal is not None:
             raise self.refusal

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,13 +44,14 @@ def launch(run_dir: RunDir) -> Iterator[Launch]:
     """Start an agent in a process of its own."""
     pids: list[int] = []
 
-    def serve() -> None:
+    def serve() -> int:
         run_dir.claim()
         scene = Scene(run_dir.path, [FakeSensor(SEEN), FakeSensor(SEEN)])
         journal = Journal.create(run_dir.journal)
         agent = Agent(run_dir.path, journal, scene.raise_guard, journal_path=run_dir.journal)
         with run_dir.listen() as listener:
             agent.serve(listener=listener)
+        return 0
 
     def start() -> int:
         pids.append(lifecycle.fork_agent(serve))
@@ -84,6 +87,20 @@ def test_an_agent_that_ended_has_left_its_report(run_dir: RunDir, launch: Launch
     os.waitpid(pid, 0)
     assert client.report(run_dir.path) == final
     assert client.finish(run_dir.path) == final
+
+
+def test_an_agent_that_listens_no_more_has_left_its_report(run_dir: RunDir, launch: Launch) -> None:
+    pid = launch()
+    connect(run_dir).arm(request(POLICY))
+    final = client.finish(run_dir.path)
+    os.waitpid(pid, 0)
+    run_dir.control.unlink()
+    with (run_dir.path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        release = threading.Timer(0.2, fcntl.flock, (lock, fcntl.LOCK_UN))
+        release.start()
+        assert client.report(run_dir.path) == final
+        release.join()
 
 
 def test_the_words_of_a_guard_outlive_it(run_dir: RunDir, launch: Launch) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -148,9 +150,53 @@ def test_a_final_report_survives_its_file(tmp_path: Path) -> None:
     path = tmp_path / "events.ndjson"
     path.write_bytes(lines(*SEEN, finished()))
     report = fold.fold(state(path))
+    fold.save_state(tmp_path, replace(state(path), run="this"))
     assert fold.load_final(tmp_path) is None
-    fold.save_final(tmp_path, report)
+    fold.save_final(tmp_path, report, "this")
     assert fold.load_final(tmp_path) == report
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Path:
+    """A directory with the record of a guard that ended in order."""
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(lines(*SEEN, finished()))
+    fold.save_state(tmp_path, replace(state(path), run="this"))
+    fold.save_final(tmp_path, fold.fold(state(path)), "this")
+    return tmp_path
+
+
+def test_the_final_report_of_another_run_is_none(ended: Path) -> None:
+    fold.save_final(ended, fold.fold(fold.load_state(ended)), "before")
+    assert fold.load_final(ended) is None
+
+
+@pytest.mark.parametrize("name", ["final.json", "state.json"])
+def test_a_link_is_no_record(ended: Path, name: str) -> None:
+    (ended / name).rename(ended / "elsewhere")
+    (ended / name).symlink_to(ended / "elsewhere")
+    assert fold.load_final(ended) is None
+
+
+@pytest.mark.parametrize("name", ["final.json", "state.json"])
+@pytest.mark.root
+def test_a_file_of_somebody_else_is_no_record(ended: Path, name: str) -> None:
+    os.chown(ended / name, 65534, 65534)
+    assert fold.load_final(ended) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"run": "this"}', '{"run": "this", "report": 1}']
+)
+def test_what_is_no_report_is_none(ended: Path, text: str) -> None:
+    (ended / "final.json").write_text(text)
+    assert fold.load_final(ended) is None
+
+
+def test_a_pipe_in_its_place_keeps_nobody_waiting(ended: Path) -> None:
+    (ended / "final.json").unlink()
+    os.mkfifo(ended / "final.json")
+    assert fold.load_final(ended) is None
 
 
 def test_where_nothing_was_guarded_that_is_said(tmp_path: Path) -> None:

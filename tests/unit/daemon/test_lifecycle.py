@@ -39,7 +39,7 @@ def test_two_agents_do_not_share_one(tmp_path: Path) -> None:
 
 def test_an_agent_that_died_is_not_alive_and_leaves_no_stale_files(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "one")
-    child = fork_agent(lambda: (run_dir.claim(), run_dir.final.write_text("{}"), None)[2])
+    child = fork_agent(lambda: (run_dir.claim(), run_dir.final.write_text("{}"), 0)[2])
     os.waitpid(child, 0)
     assert run_dir.final.exists()
     assert not run_dir.alive()
@@ -189,7 +189,7 @@ def test_where_run_directories_are(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_agent_that_fails_says_so_and_returns_one(capfd: pytest.CaptureFixture[str]) -> None:
-    def fail() -> None:
+    def fail() -> int:
         raise RuntimeError("at hand")
 
     _, status = os.waitpid(fork_agent(fail), 0)
@@ -201,7 +201,7 @@ def test_an_agent_that_fails_says_so_and_returns_one(capfd: pytest.CaptureFixtur
 
 
 def test_an_agent_has_a_session_of_its_own(tmp_path: Path) -> None:
-    child = fork_agent(lambda: (tmp_path / "sid").write_text(str(os.getsid(0))) and None)
+    child = fork_agent(lambda: (tmp_path / "sid").write_text(str(os.getsid(0))) and 0)
     os.waitpid(child, 0)
     assert int((tmp_path / "sid").read_text()) == child != os.getsid(0)
 
@@ -243,5 +243,5 @@ def test_a_systemd_that_refuses_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(lifecycle, "_SYSTEMD", tmp_path)
     monkeypatch.setattr(lifecycle, "_SYSTEMD_RUN", str(stand_in))
     with pytest.raises(UnsupportedError, match="systemd") as caught:
-        lifecycle.detach(RunDir(tmp_path / "agent"), 0, -1, lambda: None)
+        lifecycle.detach(RunDir(tmp_path / "agent"), 0, -1, lambda: 0)
     assert caught.value.why == "no bus"
