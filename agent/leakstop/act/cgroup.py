@@ -41,6 +41,15 @@ def own_cgroup(mount: Path, proc_cgroup: str | None = None) -> Path:
     return mount
 
 
+def is_frozen(pid: int) -> bool:
+    """Whether the cgroup that ``pid`` is in, or one above it, is frozen (cgroup.freeze)."""
+    try:
+        group = own_cgroup(cgroup2_mount(), Path(f"/proc/{pid}/cgroup").read_text())
+        return "frozen 1" in (group / "cgroup.events").read_text().splitlines()
+    except (OSError, UnsupportedError):
+        return False
+
+
 class CommandCgroup:
     """A fresh child cgroup that holds one command and everything it starts."""
 
