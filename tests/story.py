@@ -22,6 +22,7 @@ from leakstop.engine.core import Engine
 from leakstop.errors import ExitCode
 from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.codec import event_from_json, event_to_json
+from leakstop.model.coverage import Finished, Loss
 from leakstop.model.event import (
     Answer,
     Bound,
@@ -29,9 +30,7 @@ from leakstop.model.event import (
     Event,
     Exec,
     Exit,
-    Finished,
     Fork,
-    Loss,
     Opaque,
     ProcessSeen,
     Question,

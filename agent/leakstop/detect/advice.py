@@ -12,9 +12,12 @@ import re
 from ipaddress import ip_address
 
 from leakstop.detect.detector import Context
-from leakstop.model.flow import Flow, Stream, Transport
-from leakstop.policy.match import ACCEPTS
+from leakstop.model.flow import Flow, Stream, Transport, Who
+from leakstop.policy.destination import MANAGERS
+from leakstop.policy.explain import describe_owner
+from leakstop.policy.match import ACCEPTS, for_others
 from leakstop.policy.rules import Protocol
+from leakstop.policy.scopes import EVERYBODY, Scope, written
 
 PING = (
     "A ping works without a raw socket where everybody may ping (sysctl "
@@ -22,12 +25,14 @@ PING = (
 )
 """What to say to those who wanted to ping."""
 
+_SOMEBODY = Who()
 _DEFAULT_PORT = 443
 """What a destination without a port means: TCP 443."""
 _SPOKEN = {443: Protocol.TLS, 80: Protocol.HTTP}
 """What a destination without a scheme asks for on its port; on all others anything."""
 _SCHEMES = {Stream.TLS: "https", Stream.HTTP: "http"}
 """What asks for it on any port."""
+_DAEMONS = frozenset({"dockerd", "buildkitd"})
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9./_-]*(?::[A-Za-z0-9./_-]+)*")
 """Text that YAML reads as itself wherever it stands."""
@@ -51,6 +56,37 @@ def destination_rule(flow: Flow, place: str) -> str:
     return f"icmp://{host}" if flow.transport is Transport.ICMP else ""
 
 
+def scoped_rule(rule: str, scope: Scope) -> str:
+    """Write the destination or word ``rule`` as one for ``scope`` alone."""
+    parts = list(written(scope))
+    if not parts:
+        return rule
+    kind, _, name = rule.partition(":")
+    if kind not in MANAGERS:
+        kind, name = _kind(rule), rule
+    return f"{{{', '.join((f'{kind}: {_scalar(name)}', *parts))}}}"
+
+
+def _kind(rule: str) -> str:
+    """The key that says where, for a text that says it without one."""
+    if "." not in rule and ":" not in rule:
+        return "preset"
+    host = rule.rpartition("://")[2].partition("]")[0].lstrip("[")
+    return "ip" if _is_address(host) or _is_address(host.rpartition(":")[0]) else "host"
+
+
+def docker_of(exe: str, who: Who = _SOMEBODY) -> Scope:
+    """The scope of Docker's daemon or of a builder, if it is one; else that of everybody.
+
+    What they send belongs to no step, whatever asked for it.
+    """
+    if any("buildkit" in name for name in who.container or ()):
+        return Scope(container=("*buildkit*",))
+    if exe.rpartition("/")[2] in _DAEMONS and _PLAIN.fullmatch(exe.lstrip("/")):
+        return Scope(process=(exe,))
+    return EVERYBODY
+
+
 def _scheme(flow: Flow) -> str:
     """The scheme that a rule for a name needs, so that it accepts what the stream shows."""
     if flow.stream is Stream.UNSEEN:
@@ -70,6 +106,9 @@ def home_line(secret: str, context: Context) -> str:
     known = home.text if home is not None and not home.nowhere else ()
     homes = [_scalar(text) for text in (*known, new)]
     value = homes[0] if len(homes) == 1 else f"[{', '.join(homes)}]"
+    scope = list(written(home.rules[0].scope)) if home is not None and home.rules else []
+    if scope:
+        value = f"{{{', '.join((f'to: {value}', *scope))}}}"
     return f"secrets: {{{secret}: {value}}}"
 
 
@@ -84,6 +123,10 @@ def after_leak(secret: str, context: Context) -> str:
         )
     line = home_line(secret, context)
     mine = f" If it was you, say that this is its home: `{line}`." if line else ""
+    home = context.policy.homes.get(secret)
+    others = for_others(home.rules, context.flow) if home is not None else None
+    if others is not None:
+        mine = f" It belongs there for {describe_owner(others)} alone."
     return (
         "Do not re-run. If you do not know this step, somebody else wrote it: "
         f"revert the change that brought it; {rotate(secret, context)}.{mine}"
@@ -111,4 +154,12 @@ def _is_address(place: str) -> bool:
     return True
 
 
-__all__ = ["PING", "after_leak", "destination_rule", "home_line", "rotate"]
+__all__ = [
+    "PING",
+    "after_leak",
+    "destination_rule",
+    "docker_of",
+    "home_line",
+    "rotate",
+    "scoped_rule",
+]

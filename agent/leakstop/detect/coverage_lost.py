@@ -3,8 +3,8 @@
 
 Why: who can silence the guard does that first. In block mode denials go on without the
 agent, but nobody can say any more that nothing was tried.
-Sees: events that were lost, and times without an agent, in block mode; an agent that died,
-in both modes.
+Sees: events that were lost, in block mode; times without an agent or with programs off, and an
+agent that died, in both modes.
 Quiet when: events are lost in audit mode: then it is a note of the report.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Union
 
 from leakstop.detect.detector import Context, Detector, DetectorMeta, Sighting
-from leakstop.model.event import Gap, Loss
+from leakstop.model.clock import between
+from leakstop.model.coverage import Gap, Loss
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.process import UNKNOWN
 from leakstop.model.verdict import Mode
@@ -41,14 +42,21 @@ class CoverageLost(Detector[Union[Gap, Loss]]):
 
     def on_event(self, event: Gap | Loss, context: Context) -> Iterator[Sighting]:
         """Look at one loss."""
-        if context.mode is not Mode.BLOCK:
-            return
         if isinstance(event, Gap):
-            done = "Denials went on in the kernel; what happened meanwhile was not recorded."
-            yield Sighting(("gap",), _finding(event.ts_ns, done, 1))
-        elif event.missed:
+            yield Sighting(("gap", event.since_ns), _finding(event.ts_ns, _told(event, context), 1))
+        elif event.missed and context.mode is Mode.BLOCK:
             done = "Denials went on in the kernel; the lost events cannot be brought back."
             yield Sighting(("loss", event.where), _finding(event.ts_ns, done, event.count))
+
+
+def _told(gap: Gap, context: Context) -> str:
+    """What happened, when it began and when it was over."""
+    times = between(context.epoch_s + gap.since_ns / 1e9, context.epoch_s + gap.ts_ns / 1e9)
+    if gap.undecided:
+        meanwhile = "what those programs decide was not decided meanwhile."
+    else:
+        meanwhile = "denials went on in the kernel, but what was tried was not recorded in full."
+    return f"Not whole {times}: {gap.why}; {meanwhile}"
 
 
 def agent_died(ts_ns: int) -> Finding:

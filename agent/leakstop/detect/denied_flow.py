@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from leakstop.detect.advice import PING, destination_rule
+from leakstop.detect.advice import PING, destination_rule, docker_of, scoped_rule
 from leakstop.detect.detector import TRIES, Context, Detector, DetectorMeta, Sighting, Try
 from leakstop.detect.identity import shows
 from leakstop.model.event import Connect, Question, StreamSeen
@@ -20,6 +20,7 @@ from leakstop.model.finding import Finding, Severity
 from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Reason
 from leakstop.policy.budgets import budgets
+from leakstop.policy.scopes import EVERYBODY, Scope
 
 META = DetectorMeta(
     id="denied-flow",
@@ -134,13 +135,26 @@ def _advice(event: Try, context: Context) -> str:
     if not rule:
         return "Find out why this program wants it; a policy has no word that would allow it."
     sources = context.policy.sources
-    add = f"add under `allow:`{f' in {sources[0]}' if sources else ''}: `{_item(rule)}`"
+    docker = docker_of(context.process.exe, context.flow.who)
+    item = _item(scoped_rule(rule, docker) if context.only_for else rule)
+    add = f"add under `allow:`{f' in {sources[0]}' if sources else ''}: `{item}`"
     unless = "If you do not expect it, treat it as an attack until shown otherwise."
+    if context.only_for:
+        whom = _for_whom(docker, add)
+        return f"The policy allows it only for {context.only_for}. {whom} {unless}"
     if event.reason is not Reason.IDENTITY:
         return f"If the job needs it, {add}. {unless}"
     but = f"A rule names this place, but {shows(context.flow.stream, context.flow.shown)}."
     trust = "must be trusted by its address alone" if rule.startswith("tcp:") else "speaks this"
     return f"{but} If this client {trust}, {add}. {unless}"
+
+
+def _for_whom(docker: Scope, add: str) -> str:
+    """What to do about a rule for others."""
+    if docker == EVERYBODY:
+        return "If this is somebody who needs it too, name them in that rule."
+    who = "Docker's daemon" if docker.process else "A builder in a container"
+    return f"{who} belongs to no step that asks it for something. If the job needs it, {add}."
 
 
 def _unjudgeable(event: Connect) -> str:
@@ -160,14 +174,20 @@ def _unjudgeable(event: Connect) -> str:
 
 def _budget(context: Context) -> str:
     ref = context.rule
-    places = [rule.place for rule in context.policy.rules if rule.ref == ref]
-    limits = [each for each in budgets(context.policy.rules) if each.place in places]
-    wildcard = f"`{ref.text}`" if ref is not None else "this wildcard"
+    places = {rule.place for rule in context.policy.rules if rule.ref == ref}
+    limits = [each for each in budgets(context.policy.rules) if places & set(each.places)]
+    pattern = f"`{ref.text}`" if ref is not None else "this wildcard"
     most = "its rule allows"
+    if limits and len(limits[0].places) > 1:
+        return (
+            f"More than {limits[0].names:,} names of {pattern} were asked for. If the job needs "
+            "this one too, allow it by a rule of its own; if not, find out why this program asks "
+            "for it."
+        )
     if limits:
         most = f"{limits[0].names:,} names, or {limits[0].bytes:,} bytes of names,"
     return (
-        f"More than {most} were asked for below {wildcard}: names that are made up can carry "
+        f"More than {most} were asked for below {pattern}: names that are made up can carry "
         "data out. If the job needs as many, raise `names:` on that rule; if not, find out why "
         "this program asks for them."
     )

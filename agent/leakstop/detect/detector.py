@@ -75,6 +75,8 @@ class Context:
     """The destination of the connection, where its stream asks for another one than that."""
     relayed_for: ProcessView | None = None
     """Who may have sent this through ``process``."""
+    only_for: str = ""
+    """Whom a rule allows it to instead, and where; empty if none does."""
     rule: RuleRef | None = None
     """The rule that decided."""
     quiet: bool = False
@@ -84,6 +86,8 @@ class Context:
     job: Job = _NO_JOB
     watching: bool = False
     """The sensor can only watch, so nothing was stopped."""
+    epoch_s: float = 0.0
+    """Wall clock when the boot clock of ``ts_ns`` was 0."""
     tries: int = 1
     """0 for the other half of a pair of questions, A and AAAA, that are one try."""
 

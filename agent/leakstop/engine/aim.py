@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leakstop.detect.detector import Attempt
 from leakstop.engine.names import Names
 from leakstop.model.channel import Channel
 from leakstop.model.event import Connect, Question, StreamSeen, Write
-from leakstop.model.flow import Flow, Stream, Transport
+from leakstop.model.flow import Flow, Stream, Transport, Who
 from leakstop.model.report import at_port
 from leakstop.model.verdict import Reason
 
@@ -17,6 +17,7 @@ _OWN = frozenset({"connect", "send"})
 """``Connect.via`` of what a program does itself and now."""
 _SPOKEN = {Channel.TLS: Stream.TLS, Channel.TCP: Stream.HTTP}
 """What a connection speaks that has shown a name."""
+_ANYBODY = Who()
 _NO_CONNECTION = "no connection that is known"
 _FAMILIES = {"packet": "a packet socket", "vsock": "a vsock socket", "xdp": "an XDP socket"}
 
@@ -41,8 +42,13 @@ class Aim:
     """It is asked of a proxy, which leads to addresses that nobody here knows."""
 
 
-def aim_of(event: Attempt, names: Names) -> Aim:
-    """Say where ``event`` goes, with what was learned of ``names`` before."""
+def aim_of(event: Attempt, names: Names, who: Who = _ANYBODY) -> Aim:
+    """Say where ``event`` goes, with what was learned of ``names`` before, and whose it is."""
+    aim = _aim(event, names)
+    return replace(aim, flow=replace(aim.flow, who=who))
+
+
+def _aim(event: Attempt, names: Names) -> Aim:
     if isinstance(event, Question):
         what = "" if event.name else "a DNS question without a name"
         return Aim(Flow(Transport.DNS, names=(event.name,)), event.name, what=what)

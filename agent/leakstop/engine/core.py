@@ -13,22 +13,24 @@ from dataclasses import replace
 from leakstop import __version__
 from leakstop.detect.coverage_lost import agent_died as died_finding
 from leakstop.detect.detector import ATTEMPTS, Attempt, Context
-from leakstop.detect.leak import MASK
 from leakstop.detect.registry import DETECTORS
 from leakstop.engine.aim import Aim, aim_of
 from leakstop.engine.commands import Command, Cut, Kill
+from leakstop.engine.contradiction import contradiction
 from leakstop.engine.coverage import CoverageLog
 from leakstop.engine.findings import Findings, worst_first
 from leakstop.engine.flows import Flows
 from leakstop.engine.inspection import Inspection, cover_of
 from leakstop.engine.inventory import Inventory
-from leakstop.engine.judge import Judge, Opinion, comparable
+from leakstop.engine.judge import Judge, Opinion
 from leakstop.engine.lineage import Lineage, Step
 from leakstop.engine.names import Names
+from leakstop.engine.owners import Owners
 from leakstop.engine.relays import Relays
 from leakstop.engine.streams import Streams
 from leakstop.engine.verdict import exit_code
 from leakstop.errors import ExitCode
+from leakstop.model.container import ContainerAsked, ContainerSeen
 from leakstop.model.event import (
     Answer,
     Bound,
@@ -48,14 +50,17 @@ from leakstop.model.event import (
     TlsSeen,
     Write,
 )
-from leakstop.model.flow import Flow, Stream, Transport
+from leakstop.model.flow import Flow, Stream
 from leakstop.model.report import FlowRecord, Job, PolicyView, Report, SecretView, at_port
+from leakstop.model.tamper import KERNEL_TRICKS, Tamper
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 from leakstop.policy.canonical import to_document
 from leakstop.policy.rules import IPNetwork, Policy
 
 _NO_JOB = Job()
 _NO_STEP = Step()
+_OF_A_PROCESS = (SecretFound, ShapeSeen, Tamper, ContainerAsked)
+"""Shown to detectors with the process, besides attempts."""
 _UNNAMED = frozenset({Reason.NOT_NAMED, Reason.IDENTITY})
 """Why the mode denies: nobody asked for the place, or for it as it shows itself."""
 
@@ -79,6 +84,7 @@ class Engine:
         self._coverage = CoverageLog()
         self._lineage = Lineage()
         self._names = Names()
+        self._owners = Owners(self._lineage)
         self._relays = Relays(self._lineage)
         self._judge = Judge(policy, local)
         self._flows = Flows()
@@ -93,6 +99,11 @@ class Engine:
         """The mode in force: the guard's own word, and until it speaks the policy's."""
         started = self._coverage.started
         return started.mode if started is not None else self._policy.mode
+
+    @property
+    def lineage(self) -> Lineage:
+        """Who made whom."""
+        return self._lineage
 
     def feed(self, event: Event) -> list[Command]:
         """Take in one event; return what has to be done at once."""
@@ -120,7 +131,7 @@ class Engine:
             mode=self.mode,
             fail_on=self._policy.fail_on,
             whole=coverage.whole and not self._findings.broken,
-            agent_died=died,
+            agent_died=died or bool(coverage.gaps),
         )
         first = coverage.first
         offset_ns = first.ts_ns if first is not None else 0
@@ -140,10 +151,12 @@ class Engine:
             finished_s=started_s + max(0, coverage.last_ns - offset_ns) / 1e9,
             version=self._version,
             offset_ns=offset_ns,
+            steps=self._lineage.steps,
         )
 
     def _follow(self, event: Event) -> None:
         """Keep the tables of processes and names up to date."""
+        self._owners.see(event)
         if isinstance(event, (Fork, Exec)):
             if isinstance(event, Fork):
                 self._lineage.forked(event)
@@ -159,6 +172,8 @@ class Engine:
             self._lineage.seen(event)
         elif isinstance(event, StepSeen):
             self._lineage.step_began(event)
+        elif isinstance(event, ContainerSeen):
+            self._lineage.contained(event)
         elif isinstance(event, Bound):
             self._relays.bound(event)
         elif isinstance(event, TlsSeen):
@@ -182,21 +197,30 @@ class Engine:
     def _show(self, event: Event) -> None:
         """Show detectors an event that is no attempt."""
         context = Context(self._policy, self.mode, self._inventory.by_name, job=self._job)
+        context = replace(context, epoch_s=self._coverage.epoch_s)
         step = _NO_STEP
-        if isinstance(event, (SecretFound, ShapeSeen)) and event.pid:
+        if isinstance(event, _OF_A_PROCESS) and event.pid:
+            if isinstance(event, Tamper) and self._is_strangers(event):
+                return
             step = self._lineage.step_of(event.pid)
-            context = replace(context, process=self._lineage.view(event.pid))
+            view, service = self._lineage.view(event.pid), self._lineage.is_service(event.pid)
+            context = replace(context, process=view, service=service)
         if isinstance(event, ShapeSeen):
             place = event.name or self._names.host_for(event.ip, event.pid) or event.ip
             where = at_port(place, event.port)
             context = replace(context, place=place, destination=where)
         self._findings.show(event, context, step)
 
+    def _is_strangers(self, event: Tamper) -> bool:
+        """Whether somebody else on the machine did it, where only a part of it is guarded."""
+        whole = self._coverage.started is None or self._coverage.started.scope == "machine"
+        return not (whole or event.trick in KERNEL_TRICKS or self._lineage.knows(event.pid))
+
     def _attempt(self, event: Attempt) -> list[Command]:
         """Explain, count and show an attempt to reach something; stop a leak under way."""
         new = _is_new(event, self._names)
-        aim = aim_of(event, self._names)
-        opinion = self._judge.explain(aim.flow)
+        aim = aim_of(event, self._names, self._owners.who(event.pid))
+        opinion = self._judge.explain_attempt(event, aim.flow, self._owners)
         agreed = opinion.policy is event.policy
         if not agreed:
             self._note_contradiction(event, aim, opinion)
@@ -227,6 +251,7 @@ class Engine:
             shown=aim.flow.shown,
             over=aim.over,
             relayed_for=None if local else self._relays.client_of(event.pid),
+            only_for=opinion.only_for if agreed else "",
         )
         step = self._lineage.step_of(event.pid)
         self._findings.show(event, self._context(event, record, aim.flow), step)
@@ -275,6 +300,7 @@ class Engine:
             destination=record.destination,
             over=record.over,
             relayed_for=record.relayed_for,
+            only_for=record.only_for,
             rule=record.rule,
             quiet=record.quiet,
             service=record.service,
@@ -305,24 +331,11 @@ class Engine:
         return commands
 
     def _note_contradiction(self, event: Attempt, aim: Aim, opinion: Opinion) -> None:
-        """Say that kernel and reference disagree, unless what they know may differ."""
-        if self._contradicted or aim.tunnelled or not comparable(event.reason):
+        if self._contradicted or not (self._ours and self._coverage.whole):
             return
-        if isinstance(event, Write):
-            return  # judged as its connection was, which has been compared, or as the worst of many
-        if not (self._ours and self._coverage.whole):
-            return
-        flow = aim.flow
-        if any(MASK in name for name in (*flow.names, flow.shown)):
-            return  # the kernel saw another name
-        if not (isinstance(event, Question) or self._names.fresh(event.ip, event.ts_ns)):
-            return  # the kernel forgets a name when its answer has expired
-        self._contradicted = True
-        self._coverage.note(
-            f"The kernel and the reference disagree on {_shown(flow)} (kernel: "
-            f"{event.policy.value}, reference: {opinion.policy.value}). This is a fault of "
-            "Leakstop: please report it. What the kernel said is what happened."
-        )
+        if told := contradiction(event, aim, opinion, self._names):
+            self._contradicted = True
+            self._coverage.note(told)
 
     def _omissions(self) -> tuple[str, ...]:
         """Sentences about what this report leaves out."""
@@ -375,13 +388,6 @@ def _stopped(event: Attempt) -> tuple[str, ...]:
 
 def _carried(event: Attempt) -> tuple[str, ...]:
     return tuple(dict.fromkeys(hit.secret for hit in event.hits))
-
-
-def _shown(flow: Flow) -> str:
-    if flow.transport is Transport.DNS:
-        return f"the name {flow.names[0]}"
-    shown = f" showing {flow.shown or flow.stream.value}" * (flow.stream is not Stream.UNSEEN)
-    return f"{flow.ip} {flow.transport.value} {flow.port}{shown}"
 
 
 __all__ = ["Engine"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from leakstop.model.event import Event, Exec, Finished, Gap, Loss, Started
-from leakstop.model.report import Coverage
+from leakstop.model.clock import between
+from leakstop.model.coverage import Finished, Gap, Loss
+from leakstop.model.event import Event, Exec, Started
+from leakstop.model.report import Away, Coverage
 
 _NS = 1e9
 
@@ -31,6 +33,14 @@ _REFUSED = {
     "plaintexts": (
         "piece",
         "of what was sent was only scanned in the kernel: no room to look behind encodings.",
+    ),
+    "owners": (
+        "process",
+        "has no owner, because the table was full; rules for some hold of it where they deny.",
+    ),
+    "names_of_steps": (
+        "program",
+        "went on before its step or container had its name; till then no rule for it held.",
     ),
     "marks": ("process", "could not be marked as carrying a secret, and was killed instead."),
 }
@@ -96,6 +106,24 @@ class CoverageLog:
         return sum(self._lost.values())
 
     @property
+    def gaps(self) -> tuple[Away, ...]:
+        """Times for which the guard was not whole."""
+        return tuple(
+            Away(
+                self.epoch_s + gap.since_ns / _NS,
+                self.epoch_s + gap.ts_ns / _NS,
+                gap.why,
+                gap.undecided,
+            )
+            for gap in self._gaps
+        )
+
+    @property
+    def epoch_s(self) -> float:
+        """Wall clock when the boot clock was 0, as it was when the guard began."""
+        return self.first.wall_s - self.first.ts_ns / _NS if self.first is not None else 0.0
+
+    @property
     def whole(self) -> bool:
         """Nothing is missing between the first event and the last."""
         return not (self.lost or self._gaps)
@@ -110,6 +138,7 @@ class CoverageLog:
             lost_events=self.lost,
             notes=tuple(dict.fromkeys(notes)),
             agent_died=agent_died,
+            gaps=self.gaps,
         )
 
     def _shortfalls(self, agent_died: bool) -> list[str]:
@@ -127,9 +156,9 @@ class CoverageLog:
         for where, count in sorted(self._refused.items()):
             noun, story = _REFUSED[where]
             notes.append(f"{_counted(count, noun)} {story}")
-        for gap in self._gaps:
-            seconds = max(0, gap.ts_ns - gap.since_ns) / _NS
-            notes.append(f"The agent was away for {seconds:.1f} s: {gap.why}.")
+        for gap in self.gaps:
+            what = "Programs of the guard were off" if gap.undecided else "Nobody watched"
+            notes.append(f"{what} {between(gap.since_s, gap.until_s)}: {gap.why}.")
         if self._unscanned:
             notes.append(
                 f"The arguments of {_counted(self._unscanned, 'program')} could not be read "

@@ -11,14 +11,26 @@ from reading events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
+from leakstop.detect.detector import Attempt
+from leakstop.engine.owners import Owners
+from leakstop.model.event import Question
 from leakstop.model.flow import Flow
 from leakstop.model.verdict import Action, Reason, RuleRef
-from leakstop.policy.match import IPAddress, decide, is_sink, plain_network, to_address
+from leakstop.policy.explain import describe_owner
+from leakstop.policy.match import (
+    IPAddress,
+    decide,
+    for_others,
+    is_sink,
+    plain_network,
+    to_address,
+)
 from leakstop.policy.rules import IPNetwork, NamePlace, Policy, Protocol, Rule
+from leakstop.policy.scopes import EVERYBODY
 
 _CACHE = 8192
 _BY_RULES = frozenset(
@@ -37,6 +49,8 @@ class Opinion:
     sink: bool
     asks_tls: bool
     """The rule lets nothing pass but TLS."""
+    only_for: str
+    """Whom a rule allows it to instead, in words; empty if none does."""
 
 
 class Judge:
@@ -47,24 +61,50 @@ class Judge:
         self._local = local
         self._rules = _Index(policy.rules)
         self._sinks = _Index(policy.sinks)
-        self._known: dict[Flow, Opinion] = {}
+        self._known: dict[tuple[Flow, bool], Opinion] = {}
 
-    def explain(self, flow: Flow) -> Opinion:
-        """Say what the policy means for ``flow``."""
-        opinion = self._known.get(flow)
+    def explain_attempt(self, event: Attempt, flow: Flow, owners: Owners) -> Opinion:
+        """Say what the policy means for ``flow``, for whom the kernel took it to be."""
+        # A packet without a socket is nobody's that is known, and a resolver's question that of
+        # who has asked it, and was judged by it.
+        if not event.pid or (isinstance(event, Question) and owners.relays(event.pid)):
+            return self.explain(flow, anyone=True)
+        opinion = self.explain(flow)
+        if opinion.policy is not event.policy:
+            before = replace(flow, who=owners.who_before(event.pid, event.ts_ns))
+            earlier = self.explain(before)
+            if earlier.policy is event.policy:
+                return earlier
+        return opinion
+
+    def explain(self, flow: Flow, *, anyone: bool = False) -> Opinion:
+        """Say what the policy means for ``flow``, or for whoever might be meant by a rule."""
+        opinion = self._known.get((flow, anyone))
         if opinion is None:
             if len(self._known) >= _CACHE:
                 self._known.clear()
-            opinion = self._known[flow] = self._ask(flow)
+            opinion = self._known[flow, anyone] = self._ask(flow, anyone=anyone)
         return opinion
 
-    def _ask(self, flow: Flow) -> Opinion:
+    def _ask(self, flow: Flow, *, anyone: bool) -> Opinion:
         rules, sinks = self._rules.about(flow), self._sinks.about(flow)
+        if anyone:
+            rules = tuple(_for_anyone(rules))
         policy = replace(self._policy, rules=rules, sinks=sinks)
         verdict = decide(policy, flow, local=self._local)
         asks_tls = any(rule.ref == verdict.rule and rule.protocol is Protocol.TLS for rule in rules)
         sink = is_sink(policy, flow)
-        return Opinion(verdict.policy, verdict.rule, verdict.quiet, sink, asks_tls)
+        unnamed = verdict.policy is Action.DENY and verdict.rule is None
+        others = for_others(rules, flow) if unnamed else None
+        only_for = describe_owner(others) if others is not None else ""
+        return Opinion(verdict.policy, verdict.rule, verdict.quiet, sink, asks_tls, only_for)
+
+
+def _for_anyone(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """``Scopes.anyone``: what allows somebody, and what denies everybody."""
+    for rule in rules:
+        if rule.action is Action.ALLOW or rule.scope == EVERYBODY:
+            yield replace(rule, scope=EVERYBODY)
 
 
 class _Index:

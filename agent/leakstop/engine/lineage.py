@@ -11,17 +11,23 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from leakstop.model.container import ContainerSeen
 from leakstop.model.event import Exec, Exit, Fork, ProcessSeen, Started, StepSeen
-from leakstop.model.process import ProcessView
+from leakstop.model.process import ProcessView, is_engine
+from leakstop.model.report import StepView
 
 _DEPTH = 32
 """Ancestors shown: enough to reach the step from deep inside a build."""
+_STEPS = 2000
+"""Told in a report: more than a workflow can have, with their posts."""
 _LONG_BYTES = 1024
 _LONG_BUDGET_BYTES = 8 << 20
 """All argument lists above ``_LONG_BYTES`` together; the oldest are cut beyond it."""
-_ENGINES = ("dockerd", "containerd", "runc", "crun", "podman", "conmon", "buildkitd")
+_CONTAINERS = 4096
+_SHORT = 12
+"""Digits of an id as engines show it."""
 _TICK_NS = 10_000_000
 """Start times read from /proc are in ticks of 1/100 s, those of the kernel in nanoseconds."""
 
@@ -35,6 +41,8 @@ class Step:
     """One step's tag, shared by all of its processes."""
 
     name: str = ""
+    names: tuple[str, ...] = ()
+    """All that a policy may call it (``StepSeen.names``)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -61,8 +69,22 @@ class _Process:
     """What the parent ran when it forked this one."""
     before: bool = False
     """It was there before the guard."""
+    container: _Container | None = None
     above: tuple[str, ...] = ()
     """The ancestry, once the parent is let go of."""
+    job: bool = False
+    """The runner's worker made it, or something that the worker made."""
+    first: tuple[str, ...] = ()
+    """Of a child of the worker: the arguments of the first program that it became."""
+
+
+@dataclass(eq=False, slots=True)
+class _Container:
+    """A container, shared by all processes in it; its name may come later than they do."""
+
+    name: str
+    asker: _Process | None
+    """Who asked for it."""
 
 
 class Lineage:
@@ -82,6 +104,8 @@ class Lineage:
         self._long: deque[tuple[_Image, int]] = deque()
         self._long_bytes = 0
         self._no_step = Step()
+        self._steps: dict[str, StepView] = {}
+        self._containers: OrderedDict[str, _Container] = OrderedDict()
 
     def begin(self, event: Started) -> None:
         """Learn what is guarded.
@@ -117,6 +141,8 @@ class Lineage:
             process = self._born(event.pid, event.ppid, event.start_ns)
         self._attach(process, event.ppid, event.start_ns)
         process.image = _Image(event.exe, event.argv, event.truncated)
+        if process.parent is not None and process.parent.pid == self._worker:
+            process.first = process.first or event.argv
         self._weigh(process.image)
 
     def ended(self, event: Exit) -> None:
@@ -132,7 +158,52 @@ class Lineage:
         process = self._find(event.pid) or self._unknown(event.pid)
         if process.parent is not None and process.parent.step is process.step:
             process.step = Step()  # no child of the worker: the step begins here
-        process.step.name = event.step
+        process.step.name, process.step.names = event.step, event.names
+        if len(self._steps) < _STEPS:
+            self._steps.setdefault(event.step, StepView(event.step, event.place, event.source))
+
+    @property
+    def steps(self) -> tuple[StepView, ...]:
+        """The job's steps in the order in which they began."""
+        return tuple(self._steps.values())
+
+    def is_of_job(self, pid: int) -> bool:
+        """Whether the runner's worker made ``pid``, or something that the worker made."""
+        process = self._find(pid)
+        return process is not None and process.job
+
+    def first_of(self, pid: int) -> tuple[str, ...]:
+        """What ``pid``, a child of the worker, ran first; empty if that was not seen."""
+        process = self._find(pid)
+        return () if process is None else process.first
+
+    def contained(self, event: ContainerSeen) -> None:
+        """Take in that a process is in a container: it is as if who asked for that had made it.
+
+        Asked for by nobody who was seen, it is of a step of its own, which has no name.
+        """
+        container = self._container(event)
+        process = self._find(event.pid) or self._unknown(event.pid)
+        if process.container is not None:
+            return
+        process.container = container
+        asker = container.asker if event.asker else None
+        process.job = asker is None or asker.job
+        process.step = Step() if asker is None else asker.step
+        if asker is not None:
+            process.parent, process.maker = asker, asker.image
+
+    def _container(self, event: ContainerSeen) -> _Container:
+        digits = event.container
+        container = self._containers.get(digits)
+        if container is None:
+            container = _Container(digits[:_SHORT], self._find(event.asker))
+            self._containers[digits] = container
+            if len(self._containers) > _CONTAINERS:
+                self._containers.popitem(last=False)
+        if event.name:
+            container.name = f"{event.name} ({event.image})"
+        return container
 
     def step_of(self, pid: int) -> Step:
         """Return the step that ``pid`` belongs to; its name may still change."""
@@ -157,6 +228,10 @@ class Lineage:
         process = self._find(pid)
         return 0 if process is None else process.start_ns
 
+    def knows(self, pid: int) -> bool:
+        """Whether a process with this number was seen."""
+        return self._find(pid) is not None
+
     def is_service(self, pid: int) -> bool:
         """Whether ``pid`` belongs to the machine and not to the job.
 
@@ -166,7 +241,7 @@ class Lineage:
         """
         process = self._find(pid) if self._worker else None
         while process is not None:
-            if process.pid == self._worker or _is_engine(process.image.exe):
+            if process.pid == self._worker or is_engine(process.image.exe):
                 return False
             if process.parent is None or process.parent.pid <= 1:
                 return process.before
@@ -179,7 +254,14 @@ class Lineage:
         if process is None:
             return ProcessView(pid=pid, exe="")
         image = process.image
-        return ProcessView(pid, image.exe, image.argv, image.truncated, self._ancestry(process))
+        return ProcessView(
+            pid=pid,
+            exe=image.exe,
+            argv=image.argv,
+            truncated=image.truncated,
+            ancestry=self._ancestry(process),
+            container="" if process.container is None else process.container.name,
+        )
 
     def __len__(self) -> int:
         return len(self._alive) + len(self._exited)
@@ -198,6 +280,8 @@ class Lineage:
         parent = self._find(ppid) or self._unknown(ppid)
         step = Step() if ppid == self._worker else parent.step
         process = _Process(pid, start_ns, parent.image, step, parent, parent.image)
+        process.job = parent.job or ppid == self._worker != 0
+        process.container = parent.container
         self._put(process)
         return process
 
@@ -253,11 +337,6 @@ class Lineage:
             self._long_bytes -= size
 
 
-def _is_engine(exe: str) -> bool:
-    """Whether ``exe`` runs containers for whoever asks it."""
-    return exe.rpartition("/")[2].startswith(_ENGINES)
-
-
 def shorten(argv: tuple[str, ...], limit: int = _LONG_BYTES) -> tuple[str, ...]:
     """Return the beginning of ``argv``, at most ``limit`` characters."""
     kept: list[str] = []
@@ -273,7 +352,7 @@ def brief(view: ProcessView) -> ProcessView:
     """Return ``view`` with a short argument list, for records of which there are many."""
     if sum(map(len, view.argv)) <= _LONG_BYTES:
         return view
-    return ProcessView(view.pid, view.exe, shorten(view.argv), True, view.ancestry)
+    return replace(view, argv=shorten(view.argv), truncated=True)
 
 
 __all__ = ["Identity", "Lineage", "Step", "brief", "shorten"]

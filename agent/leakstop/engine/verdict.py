@@ -28,7 +28,8 @@ def exit_code(
 
     ``denied`` are the reasons of all denials that are not quiet. A denial that a rule asked
     for is a finding in both modes; one that the mode made has its own code. ``whole`` is
-    false when events were lost, which matters where the policy was to be enforced.
+    false when events were lost, which matters where the policy was to be enforced; that nobody
+    watched, from a moment on or for a time (``agent_died``), matters always.
     """
     grave = any(
         finding.failing and finding.severity.reaches(fail_on)

@@ -3,15 +3,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from leakstop.detect.advice import destination_rule, home_line, rotate
+from leakstop.detect.advice import (
+    after_leak,
+    destination_rule,
+    docker_of,
+    home_line,
+    rotate,
+    scoped_rule,
+)
 from leakstop.detect.detector import Context
-from leakstop.model.flow import Flow, Stream, Transport
+from leakstop.model.flow import Flow, Stream, Transport, Who
 from leakstop.model.verdict import Action, Mode, RuleRef
 from leakstop.policy.destination import parse
+from leakstop.policy.document import read
 from leakstop.policy.match import decide
 from leakstop.policy.rules import Home, Policy
+from leakstop.policy.scopes import EVERYBODY, Scope
 from story import allow, home, secret
 
 TCP, UDP, DNS, ICMP, OTHER = (
@@ -21,6 +32,43 @@ TCP, UDP, DNS, ICMP, OTHER = (
     Transport.ICMP,
     Transport.OTHER,
 )
+
+
+@pytest.mark.parametrize(
+    ("rule", "scope", "written"),
+    [
+        ("a.test", Scope(), "a.test"),
+        ("a.test", Scope(step=("Publish",)), "{host: a.test, step: Publish}"),
+        ("github", Scope(step=("Publish",)), "{preset: github, step: Publish}"),
+        ("publish:npm", Scope(step=("Publish",)), "{publish: npm, step: Publish}"),
+        ("postgres:5432", Scope(container=("web",)), "{host: postgres:5432, container: web}"),
+        ("tcp://a.test:22", Scope(step=("a: b",)), '{host: tcp://a.test:22, step: "a: b"}'),
+        ("192.0.2.1:80", Scope(process=("/x",)), "{ip: 192.0.2.1:80, process: /x}"),
+        ("[2001:db8::7]:80", Scope(process=("x",)), '{ip: "[2001:db8::7]:80", process: x}'),
+        ("2001:db8::7", Scope(process=("x",)), '{ip: "2001:db8::7", process: x}'),
+    ],
+)
+def test_a_rule_for_somebody(rule: str, scope: Scope, written: str) -> None:
+    assert scoped_rule(rule, scope) == written
+    read("p.yml", f"version: 1\nallow:\n  - {written}\n", presets=("github",))
+
+
+@pytest.mark.parametrize(
+    ("exe", "who", "scope"),
+    [
+        ("/usr/bin/dockerd", Who(), Scope(process=("/usr/bin/dockerd",))),
+        ("/usr/bin/buildkitd", Who(), Scope(process=("/usr/bin/buildkitd",))),
+        (
+            "/usr/bin/buildkitd",
+            Who(container=("moby/buildkit:v0", "buildx_buildkit_a0")),
+            Scope(container=("*buildkit*",)),
+        ),
+        ("/usr/bin/curl", Who(), EVERYBODY),
+        ("/tmp/{x}/dockerd", Who(), EVERYBODY),
+    ],
+)
+def test_what_docker_is(exe: str, who: Who, scope: Scope) -> None:
+    assert docker_of(exe, who) == scope
 
 
 @pytest.mark.parametrize(
@@ -131,3 +179,14 @@ def test_rotate_knows_the_page_and_what_expires() -> None:
     assert rotate("NPM_TOKEN", here) == "rotate NPM_TOKEN (https://registry.test/tokens)"
     assert rotate("GITHUB_TOKEN", here) == "GITHUB_TOKEN expires with this job"
     assert rotate("OTHER", here) == "rotate OTHER"
+
+
+def test_a_home_for_a_step_stays_for_that_step() -> None:
+    mine = home(replace(allow("b.test"), scope=Scope(step=("Publish",))))
+    assert home_line("T", context("a.test", 443, T=mine)) == (
+        "secrets: {T: {to: [b.test, a.test], step: Publish}}"
+    )
+    there = Flow(TCP, 443, names=("b.test",))
+    said = after_leak("T", replace(context("b.test", 443, T=mine), flow=there))
+    assert "It belongs there for step `Publish` (.github/leakstop.yml:5) alone." in said
+    assert "secrets:" not in said

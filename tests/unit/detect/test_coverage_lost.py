@@ -9,7 +9,8 @@ import pytest
 
 from leakstop.detect.coverage_lost import agent_died
 from leakstop.errors import ExitCode
-from leakstop.model.event import Gap
+from leakstop.model.clock import clock
+from leakstop.model.coverage import Gap
 from leakstop.model.finding import Severity
 from leakstop.model.verdict import Mode
 from story import Ends, Finds, FindsOnly, Notes, guarded, loses
@@ -27,15 +28,24 @@ def test_lost_events_are_added_up_by_counter() -> None:
     )
 
 
-def test_a_time_without_agent() -> None:
-    guarded(mode=Mode.BLOCK).sees(GAP, replace(GAP, ts_ns=12_000_000_000)).expects(
-        Finds("coverage-lost", count=2), Notes("5.0 s"), Ends(ExitCode.COVERAGE)
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_time_without_agent(mode: Mode) -> None:
+    told = guarded(mode=mode).sees(GAP, replace(GAP, since_ns=1, ts_ns=12_000_000_000))
+    told.expects(
+        FindsOnly("coverage-lost", "coverage-lost"), Notes("5.0 s"), Ends(ExitCode.COVERAGE)
     )
+    first, _ = told.report.findings
+    began, ended = (clock(told.report.wall_s(ts_ns)) for ts_ns in (GAP.since_ns, GAP.ts_ns))
+    assert f"from {began} to {ended} (5.0 s): the agent was restarted" in first.action_taken
 
 
-@pytest.mark.parametrize("event", [loses(3), GAP])
-def test_in_audit_it_is_a_note(event: Gap) -> None:
-    told = guarded().sees(event).expects(FindsOnly(), Ends(ExitCode.CLEAN))
+def test_a_time_with_programs_off() -> None:
+    told = guarded(mode=Mode.BLOCK).sees(replace(GAP, undecided=True)).expects(Notes("were off"))
+    assert "not decided meanwhile" in told.report.findings[0].action_taken
+
+
+def test_lost_events_are_a_note_in_audit() -> None:
+    told = guarded().sees(loses(3)).expects(FindsOnly(), Ends(ExitCode.CLEAN))
     assert len(told.report.coverage.notes) == 1
 
 

@@ -11,7 +11,8 @@ from leakstop.errors import ExitCode
 from leakstop.model.finding import Severity
 from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Leak, Mode, Reason, Verdict
-from leakstop.policy.rules import NamePlace, Protocol, Reach
+from leakstop.policy.rules import NamePlace, Protocol, Reach, Rule
+from leakstop.policy.scopes import Scope
 from story import (
     FORBIDDEN,
     LEAKING,
@@ -102,6 +103,39 @@ def test_a_deny_rule_is_named_and_not_to_be_widened() -> None:
     told.expects(Finds("denied-flow", rule="tracker.test (.github/leakstop.yml:5)"))
     assert "narrow that rule" in advice(told)
     assert "allow:" not in advice(told)
+
+
+def scoped(rule: Rule, **scope: tuple[str, ...]) -> Rule:
+    return replace(rule, scope=Scope(**scope))  # type: ignore[arg-type]
+
+
+def test_what_is_allowed_to_another_step_says_to_which() -> None:
+    told = job(scoped(allow_tls("uploads.test"), step=("Publish",))).sees(
+        asks(20, "uploads.test", REFUSED)
+    )
+    told.expects(
+        FindsOnly("denied-flow"),
+        Lists("uploads.test", only_for="step `Publish` (.github/leakstop.yml:5)"),
+    )
+    assert advice(told) == (
+        "The policy allows it only for step `Publish` (.github/leakstop.yml:5). If this is "
+        "somebody who needs it too, name them in that rule. If you do not expect it, treat it as "
+        "an attack until shown otherwise."
+    )
+
+
+def test_docker_that_a_step_asked_for_something_gets_a_rule_of_its_own() -> None:
+    rule = scoped(allow_tls("cr.test"), step=("docker/build-push-action",))
+    told = job(rule).sees(spawns(21, 1, "/usr/bin/dockerd"), asks(21, "cr.test", REFUSED))
+    assert "Docker's daemon belongs to no step that asks it for something." in advice(told)
+    assert "`- {host: cr.test, process: /usr/bin/dockerd}`" in advice(told)
+
+
+def test_what_a_rule_for_others_does_not_name_is_not_named() -> None:
+    told = job(scoped(allow_tls("uploads.test"), step=("Publish",))).sees(
+        answers("uploads.test", IP), connects(20, IP, 80, REFUSED)
+    )
+    told.expects(Lists("uploads.test:80", only_for=""))
 
 
 def test_a_quiet_denial_asks_for_nothing() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from leakstop.engine.coverage import CoverageLog
-from leakstop.model.event import Event, Gap, Loss
+from leakstop.model.coverage import Gap, Loss
+from leakstop.model.event import Event
 from story import Notes, execs, finished, guarded, loses, started
 
 S = 1_000_000_000
@@ -52,7 +55,11 @@ def test_losses_are_added_up_by_counter() -> None:
 def test_a_time_without_agent_is_told() -> None:
     made = log(started(), Gap(5 * S, 2 * S, "the agent was restarted"))
     coverage = made.summary(agent_died=False)
-    assert coverage.notes == ("The agent was away for 3.0 s: the agent was restarted.",)
+    (note,) = coverage.notes
+    assert note.startswith("Nobody watched from ")
+    assert note.endswith(" UTC (3.0 s): the agent was restarted.")
+    (gap,) = coverage.gaps
+    assert gap.until_s - gap.since_s == pytest.approx(3.0)
     assert not coverage.complete
     assert not made.whole
 

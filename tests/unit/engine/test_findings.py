@@ -13,7 +13,8 @@ from leakstop.engine import core
 from leakstop.engine.findings import Findings, worst_first
 from leakstop.engine.lineage import Step
 from leakstop.errors import ExitCode
-from leakstop.model.event import Connect, Loss
+from leakstop.model.coverage import Loss
+from leakstop.model.event import Connect
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.process import ProcessView
 from leakstop.model.verdict import Mode

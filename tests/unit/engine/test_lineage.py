@@ -6,8 +6,10 @@ from __future__ import annotations
 import pytest
 
 from leakstop.engine.lineage import Lineage, brief, shorten
+from leakstop.model.container import ContainerSeen
 from leakstop.model.event import Event, Exec, Exit, Fork, ProcessSeen, StepSeen
 from leakstop.model.process import ProcessView
+from leakstop.model.report import StepView
 from story import MS, execs, exits, fork, running, started, step
 
 WORKER = 100
@@ -23,6 +25,7 @@ def lineage(*events: Event, scope: str = "machine", limit: int = 1000) -> Lineag
         Exit: made.ended,
         ProcessSeen: made.seen,
         StepSeen: made.step_began,
+        ContainerSeen: made.contained,
     }
     for event in events:
         take[type(event)](event)  # type: ignore[operator]
@@ -171,6 +174,20 @@ def test_each_child_of_the_worker_is_a_step_of_its_own() -> None:
     assert (table.step_of(210).name, table.step_of(110).name) == ("Test", "Build")
 
 
+def test_steps_are_told_in_the_order_in_which_they_began() -> None:
+    table = job(fork(200, WORKER), fork(300, WORKER), fork(400, WORKER))
+    place = ".github/workflows/ci.yml:7"
+    table.step_began(StepSeen(0, 300, "Test", ("Test", "test"), "runner log", place))
+    table.step_began(StepSeen(0, 200, "Docs", (), "environment"))
+    table.step_began(step(400, "Test"))  # a composite has several children
+    assert table.steps == (
+        StepView("Build"),
+        StepView("Test", place, "runner log"),
+        StepView("Docs", "", "environment"),
+    )
+    assert table.step_of(300).names == ("Test", "test")
+
+
 def test_a_step_may_begin_below_another_process() -> None:
     table = job(fork(120, 110), step(120, "Inner"), fork(130, 120))
     assert (table.step_of(130).name, table.step_of(110).name) == ("Inner", "Build")
@@ -286,3 +303,59 @@ def test_without_a_worker_everything_is_the_job() -> None:
     lineage.begin(started())
     lineage.seen(ProcessSeen(0, 20, 1, "/usr/sbin/cron", ("cron",)))
     assert not lineage.is_service(20)
+
+
+# -- containers ---------------------------------------------------------------------------
+
+ENGINE, CLIENT = 50, 120
+BOX = "0123456789abcdef"
+
+
+def boxed(*events: Event, asker: int = CLIENT) -> Lineage:
+    """A step whose client asks the engine for a container, whose first process is 200."""
+    return job(
+        running(ENGINE, 1, "dockerd"),
+        fork(CLIENT, 110),
+        execs(CLIENT, "docker"),
+        fork(200, ENGINE),
+        ContainerSeen(0, 200, BOX, asker=asker),
+        fork(210, 200),
+        execs(210, "curl"),
+        *events,
+    )
+
+
+def test_what_runs_in_a_container_is_of_the_step_that_asked_for_it() -> None:
+    table = boxed()
+    assert table.step_of(210).name == "Build"
+    assert table.is_of_job(210)
+    assert table.view(210).ancestry[-2:] == ("/usr/bin/docker", "/usr/bin/bash")
+
+
+def test_a_container_is_called_by_its_id_until_its_name_is_known() -> None:
+    table = boxed()
+    assert table.view(210).container == BOX[:12]
+    table.contained(ContainerSeen(0, 200, BOX, name="db", image="postgres:16", asker=CLIENT))
+    assert table.view(210).container == "db (postgres:16)"
+    assert table.view(CLIENT).container == ""
+    assert table.step_of(200).name == "Build"
+
+
+def test_a_container_that_nobody_asked_for_is_of_no_step() -> None:
+    table = boxed(asker=0)
+    assert table.step_of(210).name == ""
+    assert table.step_of(210) is not table.step_of(ENGINE)
+    assert not table.is_service(210)
+
+
+def test_who_is_let_in_by_another_step_is_of_no_step() -> None:
+    late = ContainerSeen(0, 300, BOX, first=False)
+    table = boxed(fork(300, ENGINE), late)
+    assert table.step_of(300).name == ""
+    assert table.step_of(210).name == "Build"
+
+
+def test_a_container_stays_its_steps_when_its_askers_number_is_given_again() -> None:
+    again = (exits(CLIENT), fork(CLIENT, ENGINE, 9 * MS), fork(220, ENGINE))
+    table = boxed(*again, ContainerSeen(0, 220, BOX, asker=CLIENT))
+    assert table.step_of(220).name == "Build"

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""The job laid hands on the guard itself.
+
+Why: who is root in a job can silence a monitor, and does that before anything else.
+Sees: the guard's programs detached, its maps read or written, its pins removed; signals, ptrace
+and memory access at its process, and signals that make the runner's worker dump its memory; the
+action's files or the runner's log replaced.
+Quiet when: never; the agent, its supervisor and the kernel itself are not the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from leakstop.detect.detector import Context, Detector, DetectorMeta, Sighting
+from leakstop.detect.tampering import outcome, told
+from leakstop.model.finding import Severity
+from leakstop.model.tamper import Tamper, Trick
+
+META = DetectorMeta(
+    id="guard-attacked",
+    title="The job laid hands on the guard",
+    severity=Severity.CRITICAL,
+    needs=(Tamper,),
+    incident="CVE-2025-32955, April 2025: a step with Docker undid the monitor's lockdown",
+    since="0.1.0",
+)
+
+_DONE = {
+    Trick.BPF: "It called {route} on {what}.",
+    Trick.SIGNAL: "It sent {what}.",
+    Trick.TRACE: "It reached for {what} ({route}).",
+    Trick.MOUNT: "It took away {what} ({route}).",
+    Trick.ACTION: "It replaced {what}, which this action runs from.",
+    Trick.RUNNER_LOG: "It wrote {what}, which says which step is which.",
+}
+
+
+class GuardAttacked(Detector[Tamper]):
+    """Reports it once for each program, step and thing that was touched."""
+
+    meta = META
+
+    def on_event(self, event: Tamper, context: Context) -> Iterator[Sighting]:
+        """Look at one event."""
+        if event.trick not in _DONE:
+            return
+        yield told(
+            META,
+            event,
+            context,
+            what=_seen(event) if event.pid else _found(event),
+            what_to_do="Treat the job as compromised, and do not re-run it: no build does this by "
+            "accident. Find the change that brought this step, and rotate what the job could read.",
+        )
+
+
+def _seen(event: Tamper) -> str:
+    done = _DONE[event.trick].format(what=event.what, route=event.route)
+    return f"{done} {outcome(event)}"
+
+
+def _found(event: Tamper) -> str:
+    since = ", and put it right" if event.mended else ": it stays so"
+    return f"The agent found {event.what} {event.route}{since}. Who did it is not known."
