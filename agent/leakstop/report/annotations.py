@@ -5,16 +5,19 @@ The runner shows 10 errors, 10 warnings and 10 notices of a step and drops the r
 a word, so the last one that fits says how many more there are. Titles are constants: the
 runner masks secrets in messages, not in titles.
 
-No ``file`` is given: without a line it would point at the top of the workflow, and without
-``file`` it points at our own step, where the report stands.
+An annotation stands at the line of the workflow where its step is, where that is known. Else no
+``file`` is given: without a line it would point at the top of the workflow, and without ``file``
+it points at our own step, where the report stands.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leakstop.detect.advice import PING
+from leakstop.model.clock import between
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.flow import Transport
 from leakstop.model.process import UNKNOWN
@@ -24,17 +27,15 @@ from leakstop.report.context import Context, carried_how
 from leakstop.report.facts import UNPLACED_FINDING, by_host, count_hosts, plural
 from leakstop.report.headline import PLAIN, amount_left
 from leakstop.report.reading import Likely, Reading, read
-from leakstop.report.strange import (
-    NAMED_BUT,
-    REFUSED,
-    is_ping,
-    perhaps_for,
-    through,
-)
+from leakstop.report.strange import REFUSED, is_ping, named_but, perhaps_for, through
 from leakstop.report.vocabulary import Vocabulary
 
 PER_LEVEL = 10
 """Errors, and warnings, of one step that the runner shows (``_maxCountPerIssueType``)."""
+
+
+_OF_THIS_REPOSITORY = re.compile(r"(\.github/workflows/[^:@]+):(\d+)")
+"""A workflow of another repository has its ref behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,15 @@ class Annotation:
     title: str
     """A constant, without the product's name."""
     lines: tuple[str, ...]
+    place: str = ""
+    """``file:line`` of the workflow; empty: our own step."""
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What the runner is told besides the text."""
+        found = _OF_THIS_REPOSITORY.fullmatch(self.place)
+        where = {"file": found[1], "line": found[2]} if found else {}
+        return {**where, "title": f"Leakstop: {self.title}"}
 
 
 def render(report: Report, *, vocabulary: Vocabulary | None = None) -> str:
@@ -70,11 +80,8 @@ def _capped(annotations: Sequence[Annotation]) -> list[str]:
         more = len(annotations) - PER_LEVEL
         last = shown[-1]
         lines = (*last.lines, f"And {more:,} more: the job summary has all of them.")
-        shown[-1] = Annotation(last.level, last.title, lines)
-    return [
-        escape.command(each.level, each.lines, {"title": f"Leakstop: {each.title}"})
-        for each in shown
-    ]
+        shown[-1] = replace(last, lines=lines)
+    return [escape.command(each.level, each.lines, each.properties) for each in shown]
 
 
 def _leak(context: Context, leak: Finding) -> Annotation:
@@ -100,6 +107,7 @@ def _leak(context: Context, leak: Finding) -> Annotation:
                 f"{who} had it {how}. It was stopped before the first byte: {amount} left.",
                 f"{belongs}Do not re-run. If you do not know this step, {then}.",
             ),
+            context.place_of(leak.step),
         )
     return Annotation(
         "error" if leak.failing else "warning",
@@ -109,6 +117,7 @@ def _leak(context: Context, leak: Finding) -> Annotation:
             f"{who} had it {how}. {leak.action_taken}",
             f"{belongs}Do not re-run. The job summary has the pages and the order.",
         ),
+        context.place_of(leak.step),
     )
 
 
@@ -133,17 +142,17 @@ def _coverage(context: Context) -> list[Annotation]:
             "anything, and could not look into TLS. The job summary has the ways out."
         )
         return [Annotation("warning", "only partly watched", (blind,))]
-    what = (
-        "The agent ended before the job did."
-        if coverage.agent_died
-        else f"Not everything was recorded ({plural(coverage.lost_events, 'event')} lost)."
-    )
+    what = f"Not everything was recorded ({plural(coverage.lost_events, 'event')} lost)."
+    if coverage.gaps:
+        gap = coverage.gaps[0]
+        what = f"The guard was not whole {between(gap.since_s, gap.until_s)}: {gap.why}."
+    if coverage.agent_died:
+        what = "The agent ended before the job did."
+    off = any(gap.undecided for gap in coverage.gaps)
+    denials = "Some programs were off" if off else "Denials went on (they are in the kernel)"
     if report.verdict == "pass":
         return [Annotation("warning", "only partly watched", (what, "A host may be missing."))]
-    went_on = (
-        f"{what} Denials went on (they are in the kernel), but events are missing, so nobody "
-        "can say that nothing was tried."
-    )
+    went_on = f"{what} {denials}, but events are missing, so nobody can say that nothing was tried."
     then = "Treat the job as unproven; if you did not expect it, look at what ran at that time."
     return [Annotation("error", "not protected", (went_on, then))]
 
@@ -167,7 +176,7 @@ def _denial(context: Context, reading: Reading) -> Annotation:
     first = reading.first
     forbidden = reading.likely is Likely.FORBIDDEN
     standing = f"is {'forbidden by' if forbidden else 'not in'} the policy"
-    standing = NAMED_BUT.get(first.reason, standing)
+    standing = named_but(first) or standing
     if first.what:
         standing = REFUSED
     who = _who(first.process.command, first.step, perhaps_for(first, _code))
@@ -178,7 +187,7 @@ def _denial(context: Context, reading: Reading) -> Annotation:
         f"{_READINGS[reading.likely]} {reading.because}.",
     ]
     lines += [PING] if any(map(is_ping, reading.flows)) else []
-    words = [line.word for line in context.proposal.lines if set(line.flows) & set(reading.flows)]
+    words = [line.rule for line in context.proposal.lines if set(line.flows) & set(reading.flows)]
     if words and reading.likely is Likely.MISSING_LINE:
         step = "your Leakstop step" if context.in_workflow else "your policy"
         lines.append(f"Add {' '.join(words)} to `allow` of {context.policy_file or step}.")
@@ -186,7 +195,7 @@ def _denial(context: Context, reading: Reading) -> Annotation:
             lines.append("Your change is fine otherwise; a maintainer must add this line.")
         elif context.in_workflow:
             lines.append("A re-run keeps this commit's files; the summary says how to finish it.")
-    return Annotation("error", _title(first), tuple(lines))
+    return Annotation("error", _title(first), tuple(lines), context.place_of(first.step))
 
 
 def _title(flow: FlowRecord) -> str:
@@ -205,6 +214,7 @@ def _findings(context: Context) -> list[Annotation]:
             "error" if _fails(context, finding) else "warning",
             finding.title[:1].lower() + finding.title[1:],
             _finding_lines(finding),
+            context.place_of(finding.step),
         )
         for finding in (*context.facts.others, *asked)
         if finding.severity.reaches(Severity.MEDIUM)

@@ -57,6 +57,11 @@ class Context:
         return self.in_workflow and not self.policy_file
 
     @property
+    def policy_is_text(self) -> bool:
+        """Whether it stands there as a list of destinations, not as a policy of its own."""
+        return self.policy_is_input and "input `policy`" not in self.report.policy.sources
+
+    @property
     def policy_place(self) -> str:
         """Where ``allow`` and ``secrets`` stand, for the end of a sentence in Markdown."""
         if self.policy_file:
@@ -70,6 +75,10 @@ class Context:
         groups = document.get("rules", ())
         written = [group for group in groups if _is_written(group)] if _is_list(groups) else []
         return bool(written or self.policy_file)
+
+    def place_of(self, step: str) -> str:
+        """``file:line`` of the workflow where a step stands; empty where that is not known."""
+        return next((each.place for each in self.report.steps if each.name == step), "")
 
     def secret(self, name: str) -> SecretView:
         """The watched secret of this name."""

@@ -95,6 +95,7 @@ def _bare_json(report: Report) -> str:
             "lost_events": coverage.lost_events,
             "agent_died": coverage.agent_died,
             "notes": [f"The full report could not be rendered: {_FAULT}"],
+            "gaps": [],
         },
         "findings": [],
         "flows": [],

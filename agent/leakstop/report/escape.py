@@ -216,6 +216,15 @@ def pasteable_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None
 
 
+_STEP = re.compile(r"(?!__)[A-Za-z0-9][\w .,:/()@#+-]{0,99}")
+
+
+def pasteable_step(text: str) -> bool:
+    """Whether ``text`` is a step's name that may stand in YAML that somebody will paste, and
+    names that step alone: no ``*``, and not what the runner calls a step without a name."""
+    return _STEP.fullmatch(text) is not None
+
+
 def comment(text: str, limit: int = 60) -> str:
     """Make ``text`` safe in a comment of YAML that somebody will paste.
 

@@ -85,7 +85,7 @@ def facts_of(report: Report) -> Facts:
     """Sort ``report``."""
     egress = tuple(
         flow
-        for flow in report.flows
+        for flow in _by_step(report)
         if flow.reason not in _NOT_EGRESS or flow.applied is Action.DENY
     )
     refused = [f for f in egress if f.applied is Action.DENY and f.reason is not Reason.LEAK]
@@ -105,7 +105,7 @@ def facts_of(report: Report) -> Facts:
         left=left,
         others=tuple(
             finding
-            for finding in report.findings
+            for finding in _worst_by_step(report)
             if not (_is_leak(finding) or _is_told(finding, told, homeless, uncertain))
         ),
         advice=tuple(f for f in report.findings if f.id == ADVICE_FINDING),
@@ -123,6 +123,35 @@ def facts_of(report: Report) -> Facts:
         uncertain=uncertain,
         encrypted=sum(flow.encrypted for flow in egress),
         opaque=tuple(flow for flow in egress if flow.encrypted > flow.inspected),
+    )
+
+
+def _ranks(report: Report) -> Mapping[str, int]:
+    """Which step came first; what belongs to none comes last."""
+    ranks = {step.name: number for number, step in enumerate(report.steps)}
+    for flow in report.flows:  # of a report that knows no order of steps
+        ranks.setdefault(flow.step, len(ranks))
+    return {**ranks, "": len(ranks)}
+
+
+def _by_step(report: Report) -> list[FlowRecord]:
+    """Flows by step and command, both in the order in which they began."""
+    ranks = _ranks(report)
+    commands: dict[tuple[str, str], int] = {}
+    for flow in report.flows:
+        commands.setdefault((flow.step, flow.process.command), len(commands))
+    return sorted(
+        report.flows,
+        key=lambda flow: (ranks[flow.step], commands[flow.step, flow.process.command]),
+    )
+
+
+def _worst_by_step(report: Report) -> list[Finding]:
+    """Findings, the most severe first, and those of a kind by step."""
+    ranks = _ranks(report)
+    last = len(ranks)
+    return sorted(
+        report.findings, key=lambda each: (-each.severity.rank, ranks.get(each.step, last))
     )
 
 
@@ -157,7 +186,8 @@ def _state(
 ) -> State:
     if leaks:
         return State.LEAKED if left else State.STOPPED
-    if report.coverage.agent_died or report.exit_code is ExitCode.COVERAGE:
+    coverage = report.coverage
+    if coverage.agent_died or coverage.gaps or report.exit_code is ExitCode.COVERAGE:
         return State.NOT_PROTECTED
     if denied:
         return State.DENIED
@@ -167,14 +197,16 @@ def _state(
 
 
 def by_host(flows: Iterable[FlowRecord]) -> Mapping[str, tuple[FlowRecord, ...]]:
-    """Group flows by the name or address that they went to, in order of first sight.
+    """Group flows by the name or address that they went to; the first try comes first in a group.
 
     What goes nowhere yet, like a raw socket, is a group under its own words.
     """
     groups: dict[str, list[FlowRecord]] = {}
     for flow in flows:
         groups.setdefault(flow.what or flow.host or flow.ip, []).append(flow)
-    return {host: tuple(group) for host, group in groups.items()}
+    return {
+        host: tuple(sorted(group, key=lambda flow: flow.first_ns)) for host, group in groups.items()
+    }
 
 
 def count_hosts(flows: Iterable[FlowRecord]) -> int:

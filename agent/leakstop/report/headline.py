@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from leakstop.model.clock import between
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.report import Report
 from leakstop.report import escape
@@ -51,7 +52,7 @@ def headline(report: Report, facts: Facts, dress: Dress) -> Headline:
     """Write the two lines."""
     job = f" · {dress.quote(report.job.name)}" if report.job.name else ""
     return Headline(
-        title=f"Leakstop{job}: {_title(report, facts)}",
+        title=f"Leakstop{job}: {_title(report, facts)}{_reduced(report, facts)}",
         status=" · ".join(_status(report, facts, dress)),
     )
 
@@ -65,8 +66,9 @@ def _title(report: Report, facts: Facts) -> str:
             return "a secret was stopped on its way out"
         return f"{secrets} secrets were stopped on their way out"
     if facts.state is State.NOT_PROTECTED:
-        died = report.coverage.agent_died
-        return "not protected to the end" if died else "events were lost"
+        if report.coverage.agent_died:
+            return "not protected to the end"
+        return "not watched without a gap" if report.coverage.gaps else "events were lost"
     if facts.state is State.DENIED:
         return _denied_title(facts)
     if facts.state is State.PARTLY_WATCHED:
@@ -86,6 +88,12 @@ def _title(report: Report, facts: Facts) -> str:
     return "nothing to do"
 
 
+def _reduced(report: Report, facts: Facts) -> str:
+    """Say first, whatever else there is to say, that the machine's kernel was out of reach."""
+    told = facts.state is State.PARTLY_WATCHED
+    return "" if told or report.coverage.sensor == "kernel" else ", only partly watched"
+
+
 def _denied_title(facts: Facts) -> str:
     hosts = count_hosts(facts.denied)
     if not hosts:
@@ -95,8 +103,9 @@ def _denied_title(facts: Facts) -> str:
 
 def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
     lost = f"{plural(report.coverage.lost_events, 'event')} lost"
+    gaps = _gap_words(report)
     if facts.state in (State.LEAKED, State.STOPPED):
-        return [*_leak_words(facts, dress), lost, inspected_words(facts, dress)]
+        return [*_leak_words(facts, dress), *gaps, lost, inspected_words(facts, dress)]
     word = dress.strong(facts.state.value)
     if facts.state is State.DENIED:
         inspected = inspected_words(facts, dress)
@@ -105,14 +114,24 @@ def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
     seen = dress.stress("seen")
     partly = [f"0 leaks {seen}", f"{plural(facts.hosts, 'host')} {seen}"]
     if facts.state is State.NOT_PROTECTED and report.coverage.agent_died:
-        return [state, "the agent ended before the job", *partly]
+        return [state, "the agent ended before the job", *gaps, *partly]
     if facts.state in (State.NOT_PROTECTED, State.PARTLY_WATCHED):
         if report.coverage.sensor == "kernel":
-            gap = lost if report.coverage.lost_events else "the agent was away for a time"
-            return [state, gap, *partly, inspected_words(facts, dress)]
+            missing = gaps if gaps and not report.coverage.lost_events else [*gaps, lost]
+            return [state, *missing, *partly, inspected_words(facts, dress)]
         blind = f"secrets inside TLS were {dress.strong('not')} inspected"
         return [state, "the machine's kernel is out of reach", *partly, blind]
     return [state, "0 leaks", _named_words(facts), inspected_words(facts, dress), lost]
+
+
+def _gap_words(report: Report) -> list[str]:
+    """When nobody watched."""
+    gaps = report.coverage.gaps
+    if not gaps:
+        return []
+    more = f" and {len(gaps) - 1} more" if len(gaps) > 1 else ""
+    word = "programs off" if gaps[0].undecided else "not watched"
+    return [f"{word} {between(gaps[0].since_s, gaps[0].until_s)}{more}"]
 
 
 def _leak_words(facts: Facts, dress: Dress) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from leakstop.model.codec import to_json
 from leakstop.model.finding import Finding
 from leakstop.model.process import ProcessView
-from leakstop.model.report import FlowRecord, Report
+from leakstop.model.report import Away, FlowRecord, Report
 from leakstop.report.context import why_opaque
 from leakstop.report.times import iso, iso_of
 
@@ -51,7 +51,9 @@ def document(report: Report) -> dict[str, Any]:
                 "lost_events": report.coverage.lost_events,
                 "agent_died": report.coverage.agent_died,
                 "notes": list(report.coverage.notes),
+                "gaps": [_gap(gap) for gap in report.coverage.gaps],
             },
+            "steps": to_json(report.steps),
             "findings": [_finding(report, finding) for finding in report.findings],
             "flows": [_flow(report, flow) for flow in report.flows],
             "secrets": to_json(report.secrets),
@@ -59,6 +61,15 @@ def document(report: Report) -> dict[str, Any]:
         }
     )
     return value
+
+
+def _gap(gap: Away) -> dict[str, Any]:
+    return {
+        "since": iso(gap.since_s),
+        "until": iso(gap.until_s),
+        "why": gap.why,
+        "undecided": gap.undecided,
+    }
 
 
 def _finding(report: Report, finding: Finding) -> dict[str, Any]:
@@ -114,6 +125,7 @@ def _flow(report: Report, flow: FlowRecord) -> dict[str, Any]:
         "shown": flow.shown,
         "over": flow.over,
         "relayed_for": _process(flow.relayed_for) if flow.relayed_for else None,
+        "only_for": flow.only_for,
         "count": flow.count,
         "first_seen": iso_of(report, flow.first_ns),
     }
@@ -127,6 +139,7 @@ def _process(process: ProcessView) -> dict[str, Any]:
         "argv": argv,
         "truncated": process.truncated or argv != list(process.argv),
         "ancestry": list(process.ancestry),
+        "container": process.container,
     }
 
 

@@ -12,10 +12,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from leakstop.detect.advice import destination_rule
+from leakstop.detect.advice import destination_rule, docker_of, scoped_rule
 from leakstop.model.flow import Flow, Stream, Transport
 from leakstop.model.report import FlowRecord, Report, SecretView
 from leakstop.model.verdict import Action, Reason
+from leakstop.policy.scopes import EVERYBODY, Scope
 from leakstop.report import escape
 from leakstop.report.facts import Facts, by_host, plural
 from leakstop.report.strange import is_fronted
@@ -39,6 +40,8 @@ class Why(str, Enum):
     """Its connection went to an address that another name led to."""
     BUDGET = "budget"
     """A wildcard names it, and it is one name too many."""
+    OTHERS = "others"
+    """The policy allows it to somebody else."""
     PROTOCOL = "protocol"
     """It could not be read, or no rule can name it."""
 
@@ -51,6 +54,13 @@ class Line:
     """A destination or a preset, safe to paste."""
     flows: tuple[FlowRecord, ...]
     """What it was seen for."""
+    scope: Scope = EVERYBODY
+    """Whom it is for."""
+
+    @property
+    def rule(self) -> str:
+        """As a policy has it: a text, or a map that says for whom it is."""
+        return scoped_rule(self.word, self.scope)
 
     @property
     def folded(self) -> bool:
@@ -107,7 +117,7 @@ def propose(report: Report, facts: Facts, vocabulary: Vocabulary) -> Proposal:
     """Propose a policy for the flows of ``report`` that no rule names."""
     wanted = [*facts.unnamed, *(f for f in facts.denied if f.reason in _CURABLE)]
     presets = vocabulary.fold(flow for flow in wanted if escape.pasteable_host(flow.host))
-    lines: dict[str, list[FlowRecord]] = {}
+    lines: dict[tuple[str, Scope], list[FlowRecord]] = {}
     looks: list[Look] = []
     for host, flows in by_host(wanted).items():
         unnamed = all(flow.reason is Reason.NOT_NAMED for flow in flows)
@@ -115,12 +125,20 @@ def propose(report: Report, facts: Facts, vocabulary: Vocabulary) -> Proposal:
         preset = presets.get(host, "")
         folded = [flow for flow in flows if preset and vocabulary.allows(preset, flow)]
         words = {index: flows} if index else _words(flows, preset, folded)
+        said = []
         for word, seen in words.items():
-            lines.setdefault(word, []).extend(seen)
-        look = _look(flows, facts.homeless, words)
+            for flow in seen:
+                owner = _owner(flow)
+                if owner is not None:
+                    lines.setdefault((word, owner), []).append(flow)
+                    said.append(word)
+        look = _look(flows, facts.homeless, said)
         if look.whys and not index:
             looks.append(look)
-    added = tuple(Line(word, tuple(seen)) for word, seen in lines.items())
+    added = tuple(
+        Line(word, tuple(seen), _narrowed(word, seen) if scope == EVERYBODY else scope)
+        for (word, scope), seen in lines.items()
+    )
     known = (*_named(facts), *added)
     return Proposal(
         lines=added,
@@ -150,6 +168,26 @@ def _words(
     return dict(words)
 
 
+def _narrowed(word: str, flows: Sequence[FlowRecord]) -> Scope:
+    """The one step that stores or publishes something there; else everybody."""
+    storing = any(flow.sink for flow in flows) or word.startswith("publish:")
+    steps = {flow.step for flow in flows}
+    return _of_step(steps.pop()) if storing and len(steps) == 1 else EVERYBODY
+
+
+def _owner(flow: FlowRecord) -> Scope | None:
+    """Whom a line for ``flow`` is for; ``None`` if a line would take back what the policy says."""
+    if not flow.only_for:
+        return EVERYBODY
+    scope = docker_of(flow.process.exe)
+    scope = _of_step(flow.step) if scope == EVERYBODY else scope
+    return None if scope == EVERYBODY else scope
+
+
+def _of_step(name: str) -> Scope:
+    return Scope(step=(name,)) if escape.pasteable_step(name) else EVERYBODY
+
+
 def _word(flow: FlowRecord) -> str:
     if flow.reason not in _CURABLE or _is_plain_http(flow):
         return ""  # what could not be read cannot be named either
@@ -172,6 +210,7 @@ def _look(flows: Sequence[FlowRecord], homeless: Sequence[str], words: Collectio
         Why.PLAIN_HTTP: any(map(_is_plain_http, flows)),
         Why.TRUST: any(word.startswith("tcp:") for word in words),
         Why.FRONT: any(map(is_fronted, flows)),
+        Why.OTHERS: any(flow.only_for for flow in flows),
         Why.BUDGET: any(flow.reason is Reason.BUDGET for flow in flows),
         Why.PROTOCOL: any(flow.reason not in (*_CURABLE, Reason.BUDGET) for flow in flows)
         or not (words or escape.pasteable_host(flows[0].host or "address")),

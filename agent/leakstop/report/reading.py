@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from leakstop.detect.advice import docker_of
 from leakstop.model.flow import Transport
 from leakstop.model.report import FlowRecord
 from leakstop.model.verdict import Action, Reason
+from leakstop.policy.scopes import EVERYBODY
 from leakstop.report.context import Context
 from leakstop.report.headline import Dress
-from leakstop.report.strange import MADE, NAMED_BUT, oddities, was_cut
+from leakstop.report.strange import MADE, named_but, oddities, was_cut
 
-_READ = frozenset({Reason.NOT_NAMED, *NAMED_BUT})
+_READ = frozenset({Reason.NOT_NAMED, Reason.IDENTITY, Reason.BUDGET})
 """Reasons to deny what could be read."""
 
 
@@ -73,6 +75,13 @@ def read(context: Context, flows: Sequence[FlowRecord], dress: Dress) -> Reading
             f"{dress.quote(first.rule.via or first.rule.text)} ({dress.quote(first.rule.place())})"
         )
         return Reading(tuple(flows), Likely.FORBIDDEN, f"the rule {rule} denies it")
+    docker = docker_of(first.process.exe) != EVERYBODY
+    if docker and all(flow.only_for for flow in flows):
+        because = (
+            f"the policy allows it only for {dress.quote(first.only_for)}, and what Docker's "
+            "daemon or a builder sends belongs to no step that asks for it"
+        )
+        return Reading(tuple(flows), Likely.MISSING_LINE, because)
     neighbour = _neighbour(context, first.host)
     against = _against(context, flows, neighbour, dress)
     if against:
@@ -108,9 +117,9 @@ def _against(
         points.append("it could not be read")
     if not first.process.exe:
         points.append("the program is not known")
-    if context.in_workflow and not first.step:
+    if context.in_workflow and not first.step and docker_of(first.process.exe) == EVERYBODY:
         points.append("it belongs to no step of the workflow")
-    if first.host and not neighbour and first.reason not in NAMED_BUT:
+    if first.host and not neighbour and not named_but(first):
         points.append("the policy names no other host of its domain")
     return points
 

@@ -151,6 +151,7 @@ def _oddities(flow: FlowRecord) -> dict[str, Any]:
         "shown": flow.shown,
         "over": flow.over,
         "relayed_for": flow.relayed_for.command if flow.relayed_for else "",
+        "only_for": flow.only_for,
     }
     return {name: value for name, value in fields.items() if value}
 

@@ -25,11 +25,10 @@ _ORIGINS = {
 MADE = frozenset({"socket", "family", "option"})
 """Origins of what was asked for before there was a destination."""
 
-NAMED_BUT = {
+_NAMED_BUT = {
     Reason.IDENTITY: "is named in the policy, but did not show itself as its rule asks",
     Reason.BUDGET: "is one name too many below its wildcard",
 }
-"""What to say of a destination that a rule names and that is denied all the same."""
 
 REFUSED = "was refused, and no rule can allow it"
 """What to say of what has no destination."""
@@ -47,10 +46,20 @@ def oddities(flow: FlowRecord, quote: Quote) -> list[str]:
         said.append(f"the connection went to {quote(flow.over)}")
     if flow.reason is Reason.IDENTITY:
         said.append(shows(flow.stream, flow.shown))
+    if flow.only_for:
+        said.append(f"the policy allows it only for {quote(flow.only_for)}")
     if flow.reason is Reason.BUDGET:
         below = quote(flow.rule.text) if flow.rule else "a wildcard"
         said.append(f"more names below {below} were asked for than its rule allows")
     return said
+
+
+def named_but(flow: FlowRecord) -> str:
+    """What to say of a destination that a rule names, and that is denied or listed all the same;
+    empty for all others."""
+    if flow.only_for:
+        return "is named in the policy, but for others"
+    return _NAMED_BUT.get(flow.reason, "")
 
 
 def is_ping(flow: FlowRecord) -> bool:
@@ -85,10 +94,10 @@ def _tunnelled(flow: FlowRecord) -> bool:
 
 __all__ = [
     "MADE",
-    "NAMED_BUT",
     "REFUSED",
     "is_fronted",
     "is_ping",
+    "named_but",
     "oddities",
     "perhaps_for",
     "through",

@@ -18,13 +18,7 @@ from leakstop.report.context import Context, ancestors, carried_how, tied_how, w
 from leakstop.report.facts import State, by_host, count_hosts
 from leakstop.report.headline import PLAIN, headline
 from leakstop.report.reading import Likely, Reading, read
-from leakstop.report.strange import (
-    NAMED_BUT,
-    is_ping,
-    oddities,
-    perhaps_for,
-    through,
-)
+from leakstop.report.strange import is_ping, named_but, oddities, perhaps_for, through
 from leakstop.report.vocabulary import Vocabulary
 
 WIDTH = 100
@@ -75,12 +69,12 @@ def _body(context: Context) -> Lines:
     for group in by_host(facts.denied).values():
         yield from _denied(context, read(context, group, PLAIN))
     for finding in facts.others:
-        yield from _finding(finding)
+        yield from _finding(context, finding)
     if facts.unnamed and not facts.leaks:
         yield from _unnamed(context)
     yield from _opaque(context)
     for finding in facts.advice:
-        yield from _finding(finding)
+        yield from _finding(context, finding)
     for name in facts.homeless if not facts.leaks else ():
         places = {f.destination: 0 for f in facts.egress if name in f.secrets}
         shown = ", ".join(escape.line(place) for place in places)
@@ -93,17 +87,24 @@ def _leak(context: Context, leak: Finding) -> Lines:
     secret = escape.line(leak.secret) + (f", {how}" if how else "")
     word = "stopped" if stopped else "left"
     yield f"{word}: {secret}, on its way to {escape.line(leak.destination)}", "  "
-    yield _by(leak), "    "
+    yield _by(context, leak), "    "
     if tied := tied_how(leak):
         yield f"known because {tied}", "    "
     yield escape.line(leak.action_taken, 1000), "    "
     yield f"what to do: {escape.line(leak.what_to_do, 1000)}", "    "
 
 
-def _by(finding: Finding) -> str:
+def _by(context: Context, finding: Finding) -> str:
     chain = (finding.process.command, *ancestors(finding.process))
-    step = f', step "{escape.line(finding.step)}"' if finding.step else ""
-    return f"by {' < '.join(escape.line(name) for name in chain)}{step}"
+    inside = finding.process.container
+    box = f", in the container {escape.line(inside)}" if inside else ""
+    return f"by {' < '.join(escape.line(name) for name in chain)}{box}{_in(context, finding.step)}"
+
+
+def _in(context: Context, step: str) -> str:
+    place = context.place_of(step)
+    where = f" ({escape.line(place)})" if place else ""
+    return f', step "{escape.line(step)}"{where}' if step else ""
 
 
 _READINGS = {
@@ -115,7 +116,7 @@ _READINGS = {
 
 def _denied(context: Context, reading: Reading) -> Lines:
     first = reading.first
-    step = f', step "{escape.line(first.step)}"' if first.step else ""
+    step = _in(context, first.step)
     tries = f", {reading.tries:,} tries" if reading.tries > 1 else ""
     command = escape.line(first.process.command) + perhaps_for(first, escape.line)
     where = escape.line(first.destination) + through(first, escape.line)
@@ -123,16 +124,16 @@ def _denied(context: Context, reading: Reading) -> Lines:
     yield f"{_READINGS[reading.likely]}: {reading.because}", "    "
     if any(map(is_ping, reading.flows)):
         yield PING, "    "
-    words = [line.word for line in context.proposal.lines if set(line.flows) & set(reading.flows)]
+    words = [line.rule for line in context.proposal.lines if set(line.flows) & set(reading.flows)]
     if words and reading.likely is not Likely.ATTACK:
         yield f"to allow it: {' '.join(words)}", "    "
 
 
-def _finding(finding: Finding) -> Lines:
+def _finding(context: Context, finding: Finding) -> Lines:
     where = f": {escape.line(finding.destination)}" if finding.destination else ""
     yield f"{finding.severity.value}: {escape.line(finding.title)}{where}", "  "
     if finding.process.exe:
-        yield _by(finding), "    "
+        yield _by(context, finding), "    "
     for sentence in (finding.action_taken, finding.what_to_do):
         if sentence:
             yield escape.line(sentence, 1000), "    "
@@ -149,7 +150,7 @@ def _unnamed(context: Context) -> Lines:
     for flow in rest[:_MAX_HOSTS]:
         odd = "".join(f"; {oddity}" for oddity in oddities(flow, escape.line))
         command = escape.line(flow.process.command) + perhaps_for(flow, escape.line)
-        word = "named" if flow.reason in NAMED_BUT else "not named"
+        word = "named" if named_but(flow) else "not named"
         if flow.what:
             word = "not judged"
         yield f"{word}: {escape.line(flow.destination)}  ({command}{odd})", "  "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from leakstop.model.clock import clock
 from leakstop.model.report import Report
 
 
@@ -21,5 +22,4 @@ def iso_of(report: Report, ts_ns: int) -> str:
 
 def clock_of(report: Report, ts_ns: int) -> str:
     """A boot-clock time stamp of ``report`` as ``02:11:09 UTC``."""
-    moment = datetime.fromtimestamp(report.wall_s(ts_ns), timezone.utc)
-    return f"{moment:%H:%M:%S} UTC"
+    return clock(report.wall_s(ts_ns))

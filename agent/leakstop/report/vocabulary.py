@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from leakstop.errors import PolicyError
 from leakstop.model.flow import Flow
 from leakstop.model.report import FlowRecord
-from leakstop.policy.canonical import rules_from_document, rules_to_document
+from leakstop.policy.groups import rules_from_document, rules_to_document
 from leakstop.policy.match import reaches
 from leakstop.policy.rules import NamePlace, Policy, Rule
 

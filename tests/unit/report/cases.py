@@ -38,6 +38,7 @@ from unit.report.scene import (
     flow,
     process,
 )
+from unit.report.stepwise import STEPWISE
 
 
 def _rule(name: str, reach: Reach = Reach.EXACT) -> Rule:
@@ -353,6 +354,16 @@ DENIED_MANY = replace(
 )
 """Several hosts denied, for different reasons."""
 
+_FOR = "step `Publish` (.github/leakstop.yml:8)"
+SCOPED = replace(
+    DENIED,
+    flows=(
+        flow("up.example.test:443", CURL, "Test", denied=True, only_for=_FOR),
+        flow("cr.test:443", process("/usr/bin/dockerd"), "", denied=True, only_for=_FOR),
+    ),
+)
+"""The policy allows it to others."""
+
 STRANGE_FLOWS = (
     flow(
         "evil.test:443",
@@ -381,7 +392,7 @@ STRANGE_FLOWS = (
         denied=True,
         over="proxy.example.test:3128",
     ),
-    flow(":8080", process(""), "", denied=True, origin="link", ip="203.0.113.9"),
+    flow(":8080", process(""), "", denied=True, origin="link", ip="203.0.113.9", minute=0.5),
     flow(":40000", process("/usr/sbin/sshd"), denied=True, origin="accept", ip="203.0.113.9"),
     flow(
         "collector.test:443",
@@ -563,6 +574,7 @@ CASES: dict[str, Report] = {
     "denied": DENIED,
     "denied-fork": FORK,
     "denied-many": DENIED_MANY,
+    "scoped": SCOPED,
     "died": DIED,
     "homeless": HOMELESS,
     "late": LATE,
@@ -581,6 +593,7 @@ CASES: dict[str, Report] = {
     "socket": SOCKET,
     "sockets": SOCKETS,
     "sockets-audit": SOCKETS_AUDIT,
+    "stepwise": STEPWISE,
     "strange": STRANGE,
     "strange-audit": STRANGE_AUDIT,
     "unnamed": UNNAMED,

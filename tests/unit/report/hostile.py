@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from leakstop.model.process import ProcessView
-from leakstop.model.report import Report
+from leakstop.model.report import Report, StepView
 
 PAYLOADS = (
     "a | b | c",
@@ -53,12 +53,14 @@ def infect(report: Report, payload: str) -> Report:
                 shown=payload,
                 over=f"{payload}:443",
                 relayed_for=process(flow.process),
+                only_for=flow.only_for and payload,
                 process=process(flow.process),
                 step=payload,
                 rule=flow.rule and replace(flow.rule, text=payload, source=payload),
             )
             for number, flow in enumerate(report.flows)
         ),
+        steps=tuple(StepView(payload, f"{payload}:7") for _ in report.steps[:1]),
         job=replace(
             report.job,
             name=payload and report.job.name and payload,

@@ -14,7 +14,10 @@ from leakstop.model.verdict import Reason
 from leakstop.report import annotations
 from unit.report import cases, golden, hostile, scene
 
-COMMAND = re.compile(r"::(error|warning|notice) title=Leakstop%3A ([^:,]+)::(.*)")
+COMMAND = re.compile(
+    r"::(error|warning|notice) (?:file=\.github/workflows/[^:,]+,line=\d+,)?"
+    r"title=Leakstop%3A ([^:,]+)::(.*)"
+)
 
 
 def render(report: Report) -> list[str]:
@@ -64,6 +67,7 @@ TITLES = {
     "a detector failed",
     "a destination was denied",
     "a name pointed where it may not lead",
+    "the runner's log was touched",
     "something of the shape of a token was sent",
 }
 
@@ -129,3 +133,16 @@ def test_what_could_not_be_read_is_not_called_a_missing_line() -> None:
     flows = (cases.flow("h.test:443", denied=True, reason=Reason.UNPARSABLE),)
     (line,) = render(replace(cases.CLEAN_BLOCK, flows=flows))
     assert "it could not be read" in line
+
+
+def test_an_annotation_stands_at_its_step_s_line_of_this_repository() -> None:
+    report = cases.CASES["stepwise"]
+    places = [
+        re.match(r"::error (?:file=(.+?),line=(\d+),)?title", line) for line in render(report)
+    ]
+    assert [match and match.groups() for match in places[:4]] == [
+        (".github/workflows/release.yml", "12"),
+        (".github/workflows/release.yml", "14"),
+        (None, None),  # no step
+        (None, None),  # a workflow of another repository
+    ]

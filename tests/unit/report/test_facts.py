@@ -9,7 +9,7 @@ import pytest
 
 from leakstop.model.report import FlowRecord, Report
 from leakstop.model.verdict import Action, Reason
-from leakstop.report.facts import State, facts_of, plural
+from leakstop.report.facts import State, by_host, facts_of, plural
 from leakstop.report.headline import MARKDOWN, PLAIN, amount_left, headline
 from unit.report import cases
 
@@ -134,3 +134,28 @@ def test_what_was_not_inspected_is_in_the_first_line(
 )
 def test_plural(count: int, expected: str) -> None:
     assert plural(count, "try", "tries") == expected
+
+
+def test_flows_stand_by_step_and_command_and_those_of_no_step_last() -> None:
+    egress = facts_of(cases.CASES["stepwise"]).egress
+    assert [(flow.step, flow.process.command) for flow in egress[:7]] == [
+        ("Checkout", "git"),
+        ("Install", "pip"),
+        ("Install", "pip"),
+        ("Install", "updater"),
+        ("Test", "curl"),
+        ("Build docs", "curl"),
+        ("Publish (?)", "curl"),
+    ]
+    assert {flow.step for flow in egress[7:]} == {""}
+
+
+def test_findings_stand_by_step_where_they_are_as_bad() -> None:
+    others = facts_of(cases.CASES["stepwise"]).others
+    assert [finding.step for finding in others] == ["Install", ""]
+
+
+def test_the_first_try_for_a_host_comes_first() -> None:
+    late, early = cases.flow("x.test:443", minute=5), cases.flow("x.test:443", step="", minute=2)
+    (group,) = by_host((late, early)).values()
+    assert group == (early, late)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from leakstop.model.flow import Flow, Transport
+from leakstop.model.flow import Flow, Transport, Who
 from leakstop.model.report import FlowRecord, Job, Report, SecretView
 from leakstop.model.verdict import Action, Mode
 from leakstop.policy.match import decide
@@ -54,7 +54,8 @@ def policy_of(*files: str, allow: str = "") -> Policy:
 def judge(policy: Policy, record: FlowRecord) -> Action:
     names = (record.host,) if record.host else ()
     dns = record.protocol is Transport.DNS
-    flow = Flow(record.protocol, record.port, "" if dns else record.ip, names)
+    who = Who((record.step,) if record.step else (), record.process.exe)
+    flow = Flow(record.protocol, record.port, "" if dns else record.ip, names, who=who)
     return decide(policy, flow).applied
 
 
@@ -103,6 +104,14 @@ def test_pasted_lines_fit_into_a_file() -> None:
     policy = policy_of(f"version: 1\nallow:\n{allow}\nsecrets:\n{secrets}\n")
     assert_covers(policy, cases.MORE)
     assert policy.homes["DEPLOY_TOKEN"].text == ("deploy.example.test",)
+
+
+def test_a_place_where_one_step_stores_something_is_for_that_step() -> None:
+    allow, _ = blocks(cases.MORE)
+    policy = policy_of(f"version: 1\nallow:\n{allow}\n")
+    (sink,) = (flow for flow in cases.MORE.flows if flow.host == "acmebuild7.store.test")
+    assert judge(policy, sink) is Action.ALLOW
+    assert judge(policy, replace(sink, step="Test")) is Action.DENY
 
 
 def test_pasted_lines_fit_into_an_input() -> None:

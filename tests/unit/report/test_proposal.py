@@ -114,6 +114,51 @@ def test_evidence_says_where_it_was_seen() -> None:
     assert line.evidence == "S0, S1, S2, … · curl".replace("…", "?")
 
 
+def rules(*flows: FlowRecord) -> list[str]:
+    return [line.rule for line in propose(*flows).lines]
+
+
+def test_only_where_strangers_store_data_a_line_is_for_a_step() -> None:
+    sink = cases.flow("a.store.test:443", step="Save cache", sink=True)
+    assert rules(sink, sink) == ["{host: a.store.test, step: Save cache}"]
+    assert rules(sink, replace(sink, step="Test")) == ["a.store.test"]
+    assert rules(cases.flow("a.test:443", step="Save cache")) == ["a.test"]
+
+
+@pytest.mark.parametrize(
+    "step", ["", "__run_2", "Publish (?)", "a*", "${{ x }}", "x\ny", "\u202ex"]
+)
+def test_a_step_that_cannot_be_named_narrows_nothing(step: str) -> None:
+    assert rules(cases.flow("a.store.test:443", step=step, sink=True)) == ["a.store.test"]
+
+
+def test_what_is_allowed_to_others_is_never_proposed_for_everybody() -> None:
+    others = "step `Publish` (ci.yml:8)"
+    flows = [
+        cases.flow("cr.test:443", step=step, only_for=others)
+        for step in ("Build: linux", "Test", "", "__run_2")
+    ]
+    assert rules(*flows) == [
+        '{host: cr.test, step: "Build: linux"}',
+        "{host: cr.test, step: Test}",
+    ]
+    (look,) = propose(*flows).looks
+    assert look.whys == (Why.OTHERS,)
+    assert propose(*flows[2:]).lines == ()
+
+
+def test_a_word_that_is_allowed_to_others_stays_a_word() -> None:
+    others = "step `Checkout` (ci.yml:3)"
+    flows = [cases.flow(f"{name}.forge.test:443", only_for=others) for name in ("api", "git")]
+    assert rules(*flows) == ["{preset: github, step: Test}"]
+
+
+def test_docker_is_proposed_as_the_process_that_it_is() -> None:
+    daemon = cases.process("/usr/bin/dockerd")
+    asked = cases.flow("cr.test:8443", daemon, step="", only_for="step `Push` (ci.yml:8)")
+    assert rules(asked) == ["{host: cr.test:8443, process: /usr/bin/dockerd}"]
+
+
 def test_looks_say_why() -> None:
     looks = {
         look.flow.destination: look.whys

@@ -43,12 +43,26 @@ def test_a_neighbour_of_a_named_host_is_a_missing_line() -> None:
             cases.flow("up.example.test:443", denied=True, reason=Reason.UNPARSABLE),
             "could not be read",
         ),
+        (
+            cases.flow("up.example.test:443", denied=True, only_for="step `Go` (ci.yml:8)"),
+            "the policy allows it only for step `Go` (ci.yml:8)",
+        ),
     ],
 )
 def test_anything_against_it_is_an_attack(flow: FlowRecord, because: str) -> None:
     likely, said = reading_of(flow)
     assert likely is Likely.ATTACK
     assert because in said
+
+
+def test_docker_asks_for_a_step_and_belongs_to_none() -> None:
+    daemon, others = cases.process("/usr/bin/dockerd"), "step `Go` (ci.yml:8)"
+    flow = cases.flow("cr.other.test:443", daemon, step="", denied=True, only_for=others)
+    likely, because = reading_of(flow)
+    assert likely is Likely.MISSING_LINE
+    assert because.startswith("the policy allows it only for step `Go` (ci.yml:8), and what Docker")
+    _, because = reading_of(replace(flow, only_for=""))
+    assert "no step of the workflow" not in because
 
 
 @pytest.mark.parametrize(

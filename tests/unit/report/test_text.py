@@ -67,3 +67,9 @@ def test_a_long_list_of_hosts_is_counted() -> None:
     lines = text.render(replace(cases.UNNAMED, flows=flows)).splitlines()
     assert "  not named: 30 more" in lines
     assert len(lines) < 30
+
+
+def test_reduced_coverage_stands_in_the_first_line_whatever_happened() -> None:
+    for case in (cases.LEAKED, cases.DENIED, cases.CLEAN):
+        shown = text.render(replace(case, coverage=cases.PARTLY.coverage), width=500)
+        assert "only partly watched" in shown.splitlines()[0]

@@ -16,6 +16,8 @@ def coverage_section(context: Context) -> list[str]:
         return _reduced(context)
     if coverage.agent_died:
         return _unproven(context, "Not protected to the end", "The agent ended before the job did")
+    if coverage.gaps:
+        return _unproven(context, "Not watched without a gap", "The guard was not whole for a time")
     if context.report.mode is Mode.BLOCK:
         return _unproven(context, "Not protected without a gap", "Not everything was recorded")
     return [
@@ -25,8 +27,10 @@ def coverage_section(context: Context) -> list[str]:
 
 
 def _unproven(context: Context, state: str, what: str) -> list[str]:
+    off = any(gap.undecided for gap in context.report.coverage.gaps)
+    meanwhile = "Some programs were off" if off else "Denials went on (they are in the kernel)"
     lead = (
-        f"**{state}.** {what}. Denials went on (they are in the kernel), but events are missing, "
+        f"**{state}.** {what}. {meanwhile}, but events are missing, "
         "so I cannot say that nothing was tried. Treat the job as unproven; if you did not "
         "expect it, look at what ran at that time."
     )

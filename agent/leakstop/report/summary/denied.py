@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from leakstop.detect.advice import PING
 from leakstop.model.verdict import Action, Reason
+from leakstop.policy.scopes import EVERYBODY
 from leakstop.report import escape
 from leakstop.report.context import Context, ancestors
 from leakstop.report.facts import by_host, plural
@@ -14,9 +15,9 @@ from leakstop.report.headline import MARKDOWN, MARKDOWN_CELL
 from leakstop.report.proposal import Line
 from leakstop.report.reading import Likely, Reading, read
 from leakstop.report.strange import (
-    NAMED_BUT,
     REFUSED,
     is_ping,
+    named_but,
     perhaps_for,
     through,
 )
@@ -47,8 +48,8 @@ def _one(reading: Reading) -> list[str]:
     reason = {
         Reason.DENY_RULE: "is forbidden by the policy",
         Reason.NOT_NAMED: "is not named in the policy",
-        **NAMED_BUT,
     }.get(first.reason, "could not be judged, so it was denied")
+    reason = named_but(first) or reason
     if first.what:
         reason = REFUSED
     relayed = perhaps_for(first, escape.code)
@@ -117,6 +118,11 @@ def _cure(context: Context, readings: Sequence[Reading]) -> list[str]:
     return body
 
 
+def _step(context: Context, step: str) -> str:
+    place = context.place_of(step)
+    return escape.cell(step) + (f" ({escape.cell(place)})" if place else "")
+
+
 def _is_denied(line: Line) -> bool:
     return any(flow.applied is Action.DENY for flow in line.flows)
 
@@ -128,7 +134,11 @@ def _finish(context: Context, lines: Sequence[Line]) -> list[str]:
         return ["", "Your change is fine otherwise; a maintainer must add this line."]
     if not context.in_workflow:
         return []
-    words = escape.code(" ".join(line.word for line in lines), 1000)
+    # A variable holds text, and a text is for everybody.
+    open_to_all = [line.word for line in lines if line.scope == EVERYBODY]
+    if not open_to_all:
+        return []
+    words = escape.code(" ".join(open_to_all), 1000)
     return [
         "",
         (
@@ -169,7 +179,7 @@ def _unexpected(context: Context, readings: Sequence[Reading]) -> list[str]:
             (
                 place_cell(first),
                 program + perhaps_for(first, escape.cell),
-                escape.cell(first.step),
+                _step(context, first.step),
                 clock_of(context.report, first.first_ns),
                 plural(reading.tries, "try", "tries"),
             )

@@ -86,7 +86,7 @@ def flow_table(context: Context, flows: Sequence[FlowRecord]) -> list[str]:
     rows: dict[tuple[str, ...], list[FlowRecord]] = {}
     runner: list[FlowRecord] = []
     for flow in flows:
-        if flow.rule and flow.rule.via == "runner":
+        if flow.rule and (flow.rule.source, flow.rule.via) == (BUILT_IN, "runner"):
             runner.append(flow)
             continue
         place = context.vocabulary.place(flow)

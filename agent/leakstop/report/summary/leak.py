@@ -66,7 +66,8 @@ def _evidence(context: Context, leak: Finding) -> list[str]:
         escape.cell(name) for name in (leak.process.command, *ancestors(leak.process))
     )
     step = f" ‹ step {escape.cell(leak.step)}" if leak.step else ""
-    workflow = f" ({escape.cell(report.job.workflow)})" if leak.step and report.job.workflow else ""
+    place = context.place_of(leak.step) or report.job.workflow
+    workflow = f" ({escape.cell(place)})" if leak.step and place else ""
     time = clock_of(report, leak.ts_ns)
     if leak.bytes_left == 0:
         happened = ("Stopped", f"{time}: {amount_left([leak])} left")

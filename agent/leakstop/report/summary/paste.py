@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from leakstop.policy.scopes import EVERYBODY
 from leakstop.report import escape
 from leakstop.report.context import Context
 from leakstop.report.proposal import Line, Placed
@@ -51,8 +52,9 @@ def policy(context: Context) -> str:
 
 
 def allow_lines(context: Context, lines: Sequence[Line]) -> str:
-    """Lines for the ``allow`` that exists: a list in a file, plain text in an input."""
-    text = _indented(lines, "") if context.policy_is_input else _items(lines)
+    """Lines for the ``allow`` that exists: a list in a policy, plain text, which is for everybody,
+    in an input."""
+    text = _indented(lines, "") if context.policy_is_text else _items(lines)
     return escape.fence("\n".join(text), "yaml")
 
 
@@ -70,7 +72,11 @@ def _inline(lines: Sequence[Line], indent: str) -> list[str]:
 
 
 def _items(lines: Sequence[Line]) -> list[str]:
-    return _indented([replace(line, word=_scalar(line.word)) for line in lines], "  - ")
+    return _indented([replace(line, word=_item(line)) for line in lines], "  - ")
+
+
+def _item(line: Line) -> str:
+    return line.rule if line.scope != EVERYBODY else _scalar(line.word)
 
 
 def _homes(secrets: Sequence[Placed]) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from leakstop.model.report import FlowRecord, SecretView
 from leakstop.report import escape
 from leakstop.report.context import BUILT_IN, Context, starter
-from leakstop.report.strange import NAMED_BUT, perhaps_for, through
+from leakstop.report.strange import named_but, perhaps_for, through
 
 _MAX_SECRETS = 30
 
@@ -49,7 +49,7 @@ def named_in(flow: FlowRecord) -> str:
             return "a service of this machine, not the job"
         if flow.what:
             return "no rule can name it"
-        return "named" if flow.reason in NAMED_BUT else "not named"
+        return "named" if named_but(flow) else "not named"
     if flow.rule.source == BUILT_IN:
         return f"{BUILT_IN}: {escape.cell(flow.rule.via or flow.rule.text)}"
     return escape.cell(flow.rule.place())

@@ -80,6 +80,7 @@ def _why(look: Look) -> str:
         Why.PLAIN_HTTP: "plain HTTP: everybody on the way can read and change it",
         Why.TRUST: "it does not show its name: the line trusts whatever is at its address",
         Why.FRONT: "asked for on a connection to another host; nobody looked this one up",
+        Why.OTHERS: f"the policy allows it only for {escape.cell(look.flow.only_for)}",
         Why.BUDGET: (
             "a wildcard names it, but more names below it were asked for than its rule allows; "
             "raise `names:` there, or find out who makes them up"
