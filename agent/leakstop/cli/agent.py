@@ -19,5 +19,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until the guard ends."""
-    serve_detached(RunDir(args.run_dir), args.owner, args.group)
-    return 0
+    return serve_detached(RunDir(args.run_dir), args.owner, args.group)

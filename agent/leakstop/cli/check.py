@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from leakstop.cli import prepare
 from leakstop.cli.confined import Ask, confined, reader
 from leakstop.cli.options import Text, Wish
 from leakstop.errors import ExitCode, PolicyError
+
+Texts = Sequence[tuple[str, str]]
+"""Workflows by what messages call them."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +39,12 @@ def run(args: argparse.Namespace) -> int:
 
     def load() -> None:
         prepare.load_compiler()
-        importlib.import_module("leakstop.cli.workflows")
+        importlib.import_module("leakstop.cli.named_steps")
 
     def work(ask: Ask) -> Any:
-        found = [*(_policy(name, ask) for name in args.policies), _workflows(args.guard)]
+        texts = tuple(_texts())
+        found = [*(_policy(name, ask, texts, args.guard) for name in args.policies)]
+        found.append(_workflows(texts, args.guard))
         return [line for _, lines in found for line in lines], [code for code, _ in found]
 
     lines, codes = confined(reader(), load, work, prepare.answer)
@@ -47,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     return next((int(code) for code in codes if code), 0)
 
 
-def _policy(name: str, ask: Ask) -> tuple[int, list[str]]:
+def _policy(name: str, ask: Ask, texts: Texts, guards: list[str]) -> tuple[int, list[str]]:
     """Check one policy: its code, and what there is to say."""
+    from leakstop.cli import named_steps, workflows
     from leakstop.policy import expect
 
     try:
@@ -56,7 +62,9 @@ def _policy(name: str, ask: Ask) -> tuple[int, list[str]]:
     except PolicyError as error:
         return ExitCode.POLICY, [str(error)]
     failures = expect.run(built.policy, built.cases)
-    lines = [*built.warnings]
+    files = [workflows.read_steps(file, text, guards=guards) for file, text in texts]
+    remarks = named_steps.remarks(built, name, files)
+    lines = list(dict.fromkeys((*built.warnings, *remarks)))
     lines += [f"{failure}\n   = change the rule or the expectation" for failure in failures]
     kept = len(built.cases) - len(failures)
     verdict = "expectations do not hold" if failures else "ok"
@@ -66,23 +74,23 @@ def _policy(name: str, ask: Ask) -> tuple[int, list[str]]:
     return (ExitCode.POLICY if failures else ExitCode.CLEAN), lines
 
 
-def _workflows(guards: list[str]) -> tuple[int, list[str]]:
+def _workflows(texts: Texts, guards: list[str]) -> tuple[int, list[str]]:
     """Check the workflows of the repository around the working directory."""
     from leakstop.cli import workflows
 
-    files = workflows.find_workflows(Path.cwd())
     remarks = [
-        remark
-        for name, text in _texts(files)
-        for remark in workflows.inspect(name, text, guards=guards)
+        remark for name, text in texts for remark in workflows.inspect(name, text, guards=guards)
     ]
     code = ExitCode.FINDINGS if any(remark.grave for remark in remarks) else ExitCode.CLEAN
     return code, [str(remark) for remark in remarks]
 
 
-def _texts(files: tuple[Path, ...]) -> Iterator[tuple[str, str]]:
+def _texts() -> Iterator[tuple[str, str]]:
+    """The workflows of the repository around the working directory, by their names."""
+    from leakstop.cli import workflows
+
     here = Path.cwd()
-    for file in files:
+    for file in workflows.find_workflows(here):
         name = str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
         yield name, file.read_text("utf-8", errors="replace")
 

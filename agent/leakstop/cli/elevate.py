@@ -28,7 +28,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _BASE = Path("/run/leakstop")
 _SUDO = "/usr/bin/sudo"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
+"""With a command of root's: an agent may take START_S to start and ANSWER_S to be armed."""
 _CURE = "   = "
 
 

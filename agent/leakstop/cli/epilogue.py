@@ -48,7 +48,7 @@ def post(runner: Runner, kept: Kept) -> int:
         return FAILED
     alive = kept.agent_is_alive
     try:
-        report = _report(kept, alive)
+        report = _report(kept)
         if not kept.reports and report.verdict == "pass":
             say(["Only observed: the step failed before its policy was in force."])
             return FAILED
@@ -57,7 +57,7 @@ def post(runner: Runner, kept: Kept) -> int:
         elevate.clean_up(kept.place, sweep=not alive)
 
 
-def _report(kept: Kept, alive: bool) -> Report:
+def _report(kept: Kept) -> Report:
     """The agent's report, or what its journal says without it.
 
     Raises:
@@ -65,12 +65,12 @@ def _report(kept: Kept, alive: bool) -> Report:
     """
     run_dir = Path(kept.run)
     try:
-        report = client.finish(run_dir, key=kept.key)
+        # Believed is only what the agent itself says: a file may be anybody's who became root.
+        report = client.last_word(run_dir, key=kept.key)
+        return report if report is not None else _unproven(client.left(run_dir))
     except CoverageError:
         # It lives and does not answer, or it died without a trace.
-        report = fold.fold(fold.load_state(run_dir))
-        alive = False
-    return report if alive else _unproven(report)
+        return _unproven(fold.fold(fold.load_state(run_dir)))
 
 
 def _unproven(report: Report) -> Report:

@@ -24,7 +24,7 @@ from leakstop.cli import canaries, dependencies, elevate, epilogue, prepare, set
 from leakstop.cli.confined import invoking_user
 from leakstop.cli.elevate import Place
 from leakstop.cli.kept import Kept
-from leakstop.cli.runner import Runner, Worker, announce, mask, say
+from leakstop.cli.runner import Caller, Runner, Worker, announce, mask, say
 from leakstop.cli.settings import Settings
 from leakstop.cli.vocabulary import Asking
 from leakstop.daemon.client import AgentClient
@@ -71,11 +71,11 @@ def pre(runner: Runner) -> int:
     key = secrets.token_hex(32)
     mask(key)
     request = _observe_and_hold(runner, worker)
-    kept = Kept(key=key)
+    kept = Kept(worker=worker.to_text(), key=key)
     with contextlib.suppress(LeakstopError):
         inputs = settings.read_inputs(runner.environ)
         wanted, planted = _plant(runner, settings.read_settings(inputs, runner.environ))
-        kept = Kept(key=key, planted=planted)
+        kept = dataclasses.replace(kept, planted=planted)
         if planted:
             kept.save(runner)  # whatever fails from here on, somebody knows what to remove
         request = _request(runner, worker, wanted, inputs["token"])
@@ -87,12 +87,12 @@ def pre(runner: Runner) -> int:
 
 def main(runner: Runner) -> int:
     """Put in force what the step asks for, and say what is watched."""
-    worker = Worker.of_this_step()
     inputs = settings.read_inputs(runner.environ)
     wanted = settings.read_settings(inputs, runner.environ)
     kept = Kept.read(runner)
+    worker = Worker.kept(kept.worker)
     if not kept.agent_is_alive:
-        kept = Kept(key=secrets.token_hex(32), planted=kept.planted)
+        kept = Kept(worker=worker.to_text(), key=secrets.token_hex(32), planted=kept.planted)
         mask(kept.key)
     mark = settings.fingerprint(inputs, kept.key)
     if kept.inputs != mark:
@@ -134,6 +134,7 @@ def _plant(runner: Runner, wanted: Settings) -> tuple[Settings, str]:
 
 def _observe_and_hold(runner: Runner, worker: Worker) -> ArmRequest:
     """A guard that sees everything and stops nothing: all that can be done without inputs."""
+    caller = Caller.of_this_step()
     return ArmRequest(
         policy=to_canonical(with_digest(Policy())),
         job=runner.job(),
@@ -142,6 +143,10 @@ def _observe_and_hold(runner: Runner, worker: Worker) -> ArmRequest:
         # Whoever guards one cgroup for a try leaves the machine's network alone.
         uplinks=not worker.cgroup,
         worker_pid=worker.pid,
+        uid=os.getuid(),
+        variables=runner["GITHUB_ENV"],
+        hook=caller.scripts,
+        node=caller.node,
     )
 
 
@@ -216,18 +221,25 @@ def _start(kept: Kept, request: ArmRequest) -> Kept:
 
 
 def _launch(request: ArmRequest) -> Place:
-    place = elevate.prepare_place()
     try:
-        elevate.start_agent(place, request)
+        return _try(request)
     except LeakstopError as error:
         # Not root, or in a container: the portable sensor may do, and it needs one package.
         unsupported = error.exit_code is ExitCode.UNSUPPORTED
         if not unsupported or dependencies.has("psutil") or not _may_only_observe(request):
             raise
-        elevate.clean_up(place, sweep=False)
-        dependencies.provide("psutil")
-        place = elevate.prepare_place()
+    dependencies.provide("psutil")
+    return _try(request)
+
+
+def _try(request: ArmRequest) -> Place:
+    """Start an agent; nothing is left of one that could not be started."""
+    place = elevate.prepare_place()
+    try:
         elevate.start_agent(place, request)
+    except LeakstopError:
+        elevate.clean_up(place, sweep=True)
+        raise
     return place
 
 
@@ -254,11 +266,12 @@ def _say_what_is_watched(kept: Kept, wanted: Settings) -> None:
     client = AgentClient.connect(Path(kept.run))
     with contextlib.closing(client):
         status = client.status()
+    state = f"Partly watched: {status['note']}" if status["note"] else f"{_STATES[status['mode']]}."
     names = [secret.name for secret in wanted.wish.secrets]
     known = f"{len(names)} known: {', '.join(names)}" if names else "none known"
     say(
         (
-            f"{_STATES[status['mode']]}. Policy {status['digest'][:19]}.",
+            f"{state} Policy {status['digest'][:19]}.",
             f"Secrets watched: {known}.",
             "The report comes at the end of the job, in this action's post step and the summary.",
         )

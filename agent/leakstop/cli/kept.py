@@ -26,6 +26,8 @@ class Kept:
     """The package that ``post`` runs (hook.js reads this name)."""
     python: str = ""
     """The interpreter that ``post`` runs (hook.js reads this name)."""
+    worker: str = ""
+    """The runner's worker (cli/runner.py): looked at once, before a guard is in force."""
     key: str = ""
     """Lets us, and nobody else who is not root, re-arm and finish the guard."""
     inputs: str = ""

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,7 @@ def build(
         for note in answered["notes"]
         if not (unasked - known).intersection(re.findall(r"\w+", note))
     )
-    return merge.Built(built.policy, (*notes, *built.warnings), built.cases)
+    return replace(built, warnings=(*notes, *built.warnings))
 
 
 def answer(managers: Any) -> dict[str, Any]:

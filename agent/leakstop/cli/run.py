@@ -50,17 +50,12 @@ def run(args: argparse.Namespace) -> int:
     user = invoking_user()
     report_dir = ReportDir(Path(args.report_dir), user) if args.report_dir else None
     sweep_dead()
-    name = fresh_name()
     with contextlib.ExitStack() as cleanup:
-        run_dir = RunDir(base_dir() / name)
+        run_dir = RunDir(base_dir() / fresh_name())
         run_dir.claim()
         cleanup.callback(run_dir.remove)
         journal = cleanup.enter_context(_journal(run_dir, report_dir))
-        cgroup = _cgroup(name)
-        if cgroup is not None:
-            run_dir.cgroup.symlink_to(cgroup.path)
-            cleanup.callback(cgroup.remove)
-            cleanup.callback(cgroup.kill)
+        cgroup = _cgroup(run_dir, cleanup)
         # Forked first: the agent imports what it needs while a child reads the policy.
         agent = AgentProcess.start(run_dir, journal)
         cleanup.callback(agent.stop)
@@ -81,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 cgroup=str(cgroup.path) if cgroup else "",
                 root_pid=os.getpid(),
                 uplinks=options.uplinks(args),
+                uid=user.uid,
             ),
             cleanup,
         )
@@ -117,12 +113,17 @@ def _journal(run_dir: RunDir, report_dir: ReportDir | None) -> BinaryIO:
         ) from error
 
 
-def _cgroup(name: str) -> CommandCgroup | None:
+def _cgroup(run_dir: RunDir, cleanup: contextlib.ExitStack) -> CommandCgroup | None:
     """Make the command's cgroup; ``None`` where only the portable sensor can watch."""
     try:
-        return CommandCgroup.create(own_cgroup(cgroup2_mount()), f"leakstop-{name}")
+        name = f"leakstop-{run_dir.path.name}"
+        cgroup = CommandCgroup.create(own_cgroup(cgroup2_mount()), name)
     except UnsupportedError:
         return None
+    run_dir.cgroup.symlink_to(cgroup.path)
+    cleanup.callback(cgroup.remove)
+    cleanup.callback(cgroup.kill)
+    return cgroup
 
 
 def _arm(agent: AgentProcess, request: ArmRequest, cleanup: contextlib.ExitStack) -> Asking:

@@ -7,6 +7,7 @@ standard output.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -120,6 +121,21 @@ class Worker:
         return cls.at(_parent(os.getppid()))
 
     @classmethod
+    def kept(cls, text: str) -> Worker:
+        """The one that an earlier phase found, or else this step's.
+
+        From then on the guard is in force, and reports whoever reads the worker's environment.
+        """
+        if not text:
+            return cls.of_this_step()
+        found = json.loads(text)
+        return cls(found["pid"], found["program"], Path(found["directory"]), found["cgroup"])
+
+    def to_text(self) -> str:
+        """For a later phase."""
+        return json.dumps({**dataclasses.asdict(self), "directory": str(self.directory)})
+
+    @classmethod
     def at(cls, pid: int) -> Worker:
         """Look at the process ``pid``; 0 where it is out of sight, as from a job container."""
         place = Path("/proc", str(pid))
@@ -137,6 +153,27 @@ class Worker:
     def is_act(self) -> bool:
         """Whether it is nektos/act, which runs workflows on a developer's machine."""
         return self.program == "act"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How the runner calls us, as the kernel shows it."""
+
+    node: str = ""
+    """The program that runs our scripts."""
+    scripts: str = ""
+    """Their directory, as the runner names it."""
+
+    @classmethod
+    def of_this_step(cls) -> Caller:
+        """Look at the node process that started us; empty where it is out of sight."""
+        place = Path("/proc", str(os.getppid()))
+        try:
+            program, arguments = (place / "exe").readlink(), (place / "cmdline").read_bytes()
+        except OSError:
+            return cls()
+        script = os.fsdecode(arguments.split(b"\0")[1:2][0]) if b"\0" in arguments else ""
+        return cls(str(program), str(Path(script).parent))
 
 
 def announce(error: LeakstopError) -> None:
@@ -170,4 +207,4 @@ def _parent(pid: int) -> int:
         return 0
 
 
-__all__ = ["Runner", "Worker", "announce", "mask", "say"]
+__all__ = ["Caller", "Runner", "Worker", "announce", "mask", "say"]

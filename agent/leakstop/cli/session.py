@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -28,6 +29,9 @@ _PATIENCE_S = 5.0
 """How long an agent that was told to end may take."""
 
 
+_BOTH_S = 0.5
+"""So much later than its supervisor at most an agent ends that is ended with it."""
+
 T = TypeVar("T")
 
 
@@ -48,14 +52,14 @@ class AgentProcess:
         """Fork the agent. It appends to ``journal``; this process may read it at any time."""
         ours, theirs = socket.socketpair()
 
-        def serve() -> None:
+        def serve() -> int:
             ours.close()
             # What the agent needs it imports here, beside the client's own work, and never
             # later: by then the job may have written to where we were loaded from.
             from leakstop.daemon.journal import Journal
             from leakstop.daemon.main import serve_owner
 
-            serve_owner(run_dir, Channel(theirs), Journal(journal.fileno()), run_dir.journal)
+            return serve_owner(run_dir, Channel(theirs), Journal(journal.fileno()))
 
         pid = lifecycle.fork_agent(serve)
         theirs.close()
@@ -75,7 +79,7 @@ class AgentProcess:
 
     def look(self) -> None:
         """Notice at once if the agent died."""
-        if self._status is None and self._reap():
+        if self._status is None and self._reap() and self._hung_up():
             print(
                 "leakstop: the agent ended while the command runs. What is denied stays denied, "
                 "but coverage is lost.",
@@ -86,20 +90,32 @@ class AgentProcess:
         """Take the guard down; if the agent died, fold what it had written by then."""
         from leakstop.daemon import fold
 
-        if self._status is None:
-            with contextlib.suppress(CoverageError):
-                report: Report = from_json(Report, self._channel.ask("finish")["report"])
-                return report
+        with contextlib.suppress(CoverageError):
+            report: Report = from_json(Report, self._channel.ask("finish")["report"])
+            return report
         return fold.fold(fold.load_state(self._run_dir.path), self._journal)
 
     def stop(self) -> None:
         """End the agent, by force if it does not go."""
+        connection = self._channel.socket
+        # Whoever still holds the other end, takes the guard down: its supervisor may be gone.
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(_PATIENCE_S)
+            while connection.recv(1 << 16):
+                pass
         self._channel.close()
         deadline = time.monotonic() + _PATIENCE_S
         while not self._reap():
             if time.monotonic() >= deadline:
                 os.kill(self.pid, signal.SIGKILL)
             time.sleep(0.002)
+
+    def _hung_up(self) -> bool:
+        """Whether there is no agent any more: who ends its supervisor often ends both."""
+        connection = self._channel.socket
+        ready, _, _ = select.select([connection], [], [], _BOTH_S)
+        return bool(ready) and not connection.recv(1, socket.MSG_PEEK)
 
     def _reap(self) -> bool:
         if self._status is None:

@@ -16,6 +16,7 @@ from leakstop.cli.confined import Identity, invoking_user
 from leakstop.cli.vocabulary import Asking
 from leakstop.daemon import lifecycle
 from leakstop.daemon.client import START_S, AgentClient
+from leakstop.daemon.finisher import is_roots
 from leakstop.daemon.lifecycle import RunDir, machine_dir
 from leakstop.daemon.main import serve_detached
 from leakstop.daemon.request import ArmRequest, request_from_json
@@ -42,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         help="end with this process; its children are steps",
+    )
+    parser.add_argument(
+        "--finisher",
+        metavar="FILE",
+        default="",
+        help="script of root's that may end the guard when the worker itself runs it",
     )
     add_run_dir_option(parser)
 
@@ -112,7 +119,8 @@ def _request(args: argparse.Namespace) -> ArmRequest:
         prepared = prepare.prepare(wish)
         for warning in prepared.warnings:
             print(warning, file=sys.stderr)
-        request = ArmRequest(policy=prepared.policy, secrets=wish.secrets)
+        uid = invoking_user().uid
+        request = ArmRequest(policy=prepared.policy, secrets=wish.secrets, uid=uid)
     if args.cgroup:
         if not Path(args.cgroup, "cgroup.procs").exists():
             raise UnsupportedError("this is no cgroup v2 directory", where=args.cgroup)
@@ -121,7 +129,21 @@ def _request(args: argparse.Namespace) -> ArmRequest:
         request = dataclasses.replace(request, uplinks=False)
     if args.worker:
         request = dataclasses.replace(request, worker_pid=args.worker)
+    if args.finisher:
+        request = dataclasses.replace(request, finisher=_finisher(args.finisher))
     return request
+
+
+def _finisher(name: str) -> str:
+    path = Path(name)
+    if not path.is_absolute() or not is_roots(path):
+        raise UsageError(
+            "somebody else than root could change this script",
+            why="whoever can, ends the guard",
+            fix="name it by its whole path, in directories that only root can write",
+            where=name,
+        )
+    return name
 
 
 def _document(source: str) -> dict[str, object]:

@@ -22,14 +22,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     add_run_dir_option(parser)
     options.add_report_options(parser)
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="delete the run directory, too: nothing is left to ask for a report",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """End the guard; the exit code says what it found."""
     run_dir = RunDir((args.run_dir or machine_dir()).absolute())
+    code = _end(run_dir, args)
+    if args.remove:
+        run_dir.remove()
+    return code
+
+
+def _end(run_dir: RunDir, args: argparse.Namespace) -> int:
     report_dir = ReportDir(Path(args.report_dir), invoking_user()) if args.report_dir else None
     report = client.finish(run_dir.path, key=os.environ.get(KEY_VARIABLE, ""))
-    # What a dead agent left in the kernel goes, too. The files stay for `leakstop report`.
+    # What a dead agent left in the kernel goes, too. The files stay for `leakstop report`,
+    # unless they are to be removed.
     run_dir.sweep()
     words = vocabulary.read(client.words(run_dir.path))
     if report_dir is None:

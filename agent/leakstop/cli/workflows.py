@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Is the guard where it can guard? Reads workflows, knows nothing of policies.
 
-Nothing of a workflow is interpreted beyond jobs, steps, ``uses:`` and
+Nothing of a workflow is interpreted beyond jobs, their steps and the guard's
 ``continue-on-error:``; nodes are composed, never constructed, so ``on`` stays a word.
 """
 
@@ -35,6 +35,27 @@ class Remark:
         # File and job are a pull request's words: nothing in them may steer the terminal.
         file, what = escape.line(self.file), escape.line(self.what)
         return f"{file}:{self.line}: {level}: {what}\n   = {self.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStep:
+    """A step as its author wrote it; what is missing is empty."""
+
+    name: str
+    identity: str
+    uses: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardedFile:
+    """What a workflow's jobs do, and which policies its guards are given."""
+
+    name: str
+    steps: tuple[WorkflowStep, ...]
+    guarded: bool
+    policies: tuple[str, ...]
+    """Inputs ``policy`` of its guards: paths, or policies."""
 
 
 def find_workflows(start: Path) -> tuple[Path, ...]:
@@ -72,13 +93,33 @@ def inspect(name: str, text: str, *, guards: Sequence[str] = ()) -> tuple[Remark
     return tuple(sorted(remarks, key=lambda remark: remark.line))
 
 
+def read_steps(name: str, text: str, *, guards: Sequence[str] = ()) -> GuardedFile:
+    """Read the steps of one workflow; of what is no YAML, none."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        root = None
+    nodes = [step for _, body in _pairs(_get(root, "jobs")) for step in _steps(body)]
+    found = [step for step in nodes if _is_guard(_text(_get(step, "uses")), guards)]
+    policies = (_text(_get(_get(step, "with"), "policy")) for step in found)
+    return GuardedFile(
+        name,
+        tuple(
+            WorkflowStep(*(_text(_get(step, key)) for key in ("name", "id", "uses", "run")))
+            for step in nodes
+            if step not in found
+        ),
+        bool(found),
+        tuple(policy for policy in policies if policy),
+    )
+
+
 class _Job:
     def __init__(self, identity: str, key: yaml.Node, body: yaml.Node) -> None:
         self._id = identity
         self._line = _line(key)
         self._body = body
-        steps = _get(body, "steps")
-        self._steps = steps.value if isinstance(steps, yaml.SequenceNode) else []
+        self._steps = _steps(body)
 
     def guard_at(self, guards: Sequence[str]) -> int | None:
         """Position of the guard among the steps."""
@@ -141,6 +182,11 @@ def _is_guard(uses: str, guards: Sequence[str]) -> bool:
     return bool(_GUARD.fullmatch(uses)) or uses.partition("@")[0] in guards
 
 
+def _steps(job: yaml.Node) -> list[yaml.Node]:
+    steps = _get(job, "steps")
+    return list(steps.value) if isinstance(steps, yaml.SequenceNode) else []
+
+
 def _pairs(node: yaml.Node | None) -> list[tuple[yaml.Node, yaml.Node]]:
     return list(node.value) if isinstance(node, yaml.MappingNode) else []
 
@@ -157,4 +203,4 @@ def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-__all__ = ["Remark", "find_workflows", "inspect"]
+__all__ = ["GuardedFile", "Remark", "WorkflowStep", "find_workflows", "inspect", "read_steps"]

@@ -102,6 +102,121 @@ def test_explain_says_what_happens(
     assert says in capfd.readouterr().out
 
 
+STEPS = """\
+      - uses: OWNER/leakstop@v1
+        with: {policy: ./ci.yml}
+      - uses: actions/checkout@v6
+      - name: Publish
+        id: up
+        run: npm publish
+      - run: |
+          make all
+          make check
+      - name: "Deploy ${{ matrix.stage }}"
+        id: deploy
+        run: ./deploy
+      - name: Push image
+        run: docker push cr.example.test/x
+      - name: Build image
+        uses: docker/build-push-action@v6
+"""
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "Publish",
+        "up",
+        "P*sh",
+        "Run make all",
+        "actions/checkout",
+        "deploy",
+        "Run actions/checkout@v6",
+    ],
+)
+def test_a_step_that_is_there_needs_no_remark(
+    repository: Path, capfd: pytest.CaptureFixture[str], step: str
+) -> None:
+    add_workflow(repository, STEPS)
+    (repository / "ci.yml").write_text(f"version: 1\nallow: {{host: a.test, step: {step}}}\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.CLEAN
+    assert "warning" not in capfd.readouterr().out
+
+
+def test_a_step_that_is_not_there_is_warned_of(
+    repository: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    add_workflow(repository, STEPS)
+    (repository / "ci.yml").write_text(
+        "version: 1\nallow:\n  - host: a.test\n    step:\n      - Publish\n      - Publsh\n"
+        "secrets: {T: {to: a.test, step: Deploy prod}}\n"
+        "expect: {deny: a.test, step: Publish npm}\n"
+    )
+    assert entry.main(["check", "ci.yml"]) == ExitCode.CLEAN
+    said = capfd.readouterr().out.splitlines()
+    assert [line.partition(": warning: ")[::2] for line in said if "warning" in line] == [
+        (f"ci.yml:{line}", f"`step: {step}` names no step in .github/workflows/build.yml")
+        for line, step in ((6, "Publsh"), (7, "Deploy prod"), (8, "Publish npm"))
+    ]
+    assert said[1] == (
+        "   = steps there: actions/checkout, Publish, Run make all, deploy, Push image, "
+        "Build image. A rule for a step that never runs allows nothing."
+    )
+
+
+def test_steps_are_looked_for_in_the_workflows_that_use_the_policy(
+    repository: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    add_workflow(repository, STEPS)
+    other = repository / ".github" / "workflows" / "other.yml"
+    other.write_text("on: push\njobs:\n  a:\n    steps:\n      - name: Elsewhere\n        run: x\n")
+    policy = repository / "ci.yml"
+    policy.write_text("version: 1\nallow: {host: a.test, step: Elsewhere}\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.CLEAN
+    assert "names no step in .github/workflows/build.yml" in capfd.readouterr().out
+    policy.rename(repository / "other.yml")
+    other.write_text(other.read_text() + "      - uses: OWNER/leakstop@v1\n")
+    entry.main(["check", "other.yml"])
+    assert "names no step" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("step", ["Push image", "Build image", "docker/build-push-action"])
+def test_docker_connects_for_a_step(
+    repository: Path, capfd: pytest.CaptureFixture[str], step: str
+) -> None:
+    add_workflow(repository, STEPS)
+    policy = repository / "ci.yml"
+    policy.write_text(f"version: 1\nallow: {{host: cr.example.test, step: {step}}}\n")
+    assert entry.main(["check", "ci.yml"]) == ExitCode.CLEAN
+    said = capfd.readouterr().out
+    assert said.count(f"ci.yml:2: warning: `step: {step}` reaches no registry itself") == 1
+    assert "write `process: /usr/bin/dockerd`" in said
+    policy.write_text(
+        f"version: 1\nallow: [{{host: cr.example.test, step: [{step}]}},"
+        " {host: cr.example.test, process: dockerd}]\n"
+    )
+    entry.main(["check", "ci.yml"])
+    assert ("reaches no registry" in capfd.readouterr().out) == step.startswith("docker/")
+
+
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [
+        ([], "not named by any rule"),
+        (["--step", "Publish"], "allowed by a rule"),
+        (["--step", "Build"], "covers it for step `Publish` only"),
+        (["--step", "Build", "--process", "/usr/bin/up", "--container", "x"], "for step `Publish`"),
+    ],
+)
+def test_explain_asks_for_somebody(
+    repository: Path, capfd: pytest.CaptureFixture[str], who: list[str], says: str
+) -> None:
+    policy = repository / "ci.yml"
+    policy.write_text("version: 1\nmode: block\nallow: {host: a.test, step: Publish}\n")
+    assert entry.main(["explain", "ci.yml", "a.test", *who]) == ExitCode.CLEAN
+    assert says in capfd.readouterr().out
+
+
 def test_explain_names_the_line(capfd: pytest.CaptureFixture[str]) -> None:
     entry.main(["explain", "ci.yml", "api.example.test"])
     assert "ci.yml:3" in capfd.readouterr().out

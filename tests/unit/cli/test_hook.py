@@ -70,7 +70,8 @@ class Machine:
         patch(AgentClient, "connect", lambda _: self)
         patch(Asking, "about", self._ask)
         patch(daemon, "words", lambda _: self.words)
-        patch(daemon, "finish", self._finish)
+        patch(daemon, "last_word", self._last_word)
+        patch(daemon, "left", lambda _: self._left())
 
     def _ask(self, policy: Policy) -> Any:
         self.asked.append(policy)
@@ -83,8 +84,11 @@ class Machine:
         self.started.append(request)
         self.alive = True
 
-    def _finish(self, _: Path, *, key: str) -> Report:
+    def _last_word(self, _: Path, *, key: str) -> Report | None:
         assert key == self.state["key"]
+        return self._left() if self.alive else None
+
+    def _left(self) -> Report:
         if isinstance(self.report, LeakstopError):
             raise self.report
         return self.report
@@ -102,7 +106,7 @@ class Machine:
     def status(self) -> dict[str, str]:
         last = self.armed[-1][0] if self.armed else self.started[-1]
         policy = from_canonical(last.policy)
-        return {"mode": policy.mode.value, "digest": policy.digest}
+        return {"mode": policy.mode.value, "digest": policy.digest, "note": ""}
 
     def close(self) -> None:
         pass
