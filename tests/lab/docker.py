@@ -28,6 +28,8 @@ from lab import cgroup
 from lab.guard import AGENT
 from lab.network import Lab
 
+_CLIENT = "/usr/bin/docker"
+"""The daemon's own: Debian's has BuildKit's client inside."""
 _IMAGE = "empty"
 _DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys", "tmp", "var/tmp")
 _MERGED = ("bin", "lib", "lib64", "sbin")
@@ -87,23 +89,38 @@ class Docker:
             raise RuntimeError(f"docker {arguments[0]}: {done.stderr.strip()}")
         return done.stdout.strip()
 
+    def command(self, *arguments: str | Path) -> list[str | Path]:
+        """The command line that calls ``docker`` with ``arguments``."""
+        return [_CLIENT, "--host", f"unix://{self.socket}", *arguments]
+
     def run(
         self, command: Sequence[str | Path], *, options: Sequence[str | Path] = ()
     ) -> subprocess.CompletedProcess[str]:
         """Run ``command`` in a container without privileges, to its end."""
-        return self._call("run", "--rm", *self._volumes(), *options, _IMAGE, *command)
+        return self._call("run", "--rm", *self.volumes(), *options, _IMAGE, *command)
 
     def start(self, command: Sequence[str | Path], *, options: Sequence[str | Path] = ()) -> str:
         """Start ``command`` in a container and return the container's address."""
-        made = self.do("run", "--detach", *self._volumes(), *options, _IMAGE, *command)
+        made = self.do("run", "--detach", *self.volumes(), *options, _IMAGE, *command)
         address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return self.do("inspect", "--format", address, made)
+
+    def execute(
+        self, container: str, command: Sequence[str | Path], *, options: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``command`` beside what runs in ``container`` already, to its end."""
+        return self._call("exec", *options, container, *command)
+
+    def remove_all(self) -> None:
+        """End and remove every container."""
+        if made := self.do("ps", "--all", "--quiet").split():
+            self.do("rm", "--force", *made)
 
     def _start(self) -> None:
         self._directory.mkdir()
         settings = self._directory / "daemon.json"
         settings.write_text("{}")
-        daemon = ["dockerd", "--config-file", settings, "--host", self._host]
+        daemon = ["dockerd", "--config-file", settings, "--host", f"unix://{self.socket}"]
         daemon += ["--data-root", self._directory / "data", "--storage-driver", "vfs"]
         daemon += ["--exec-root", self._directory / "exec", "--pidfile", self._directory / "pid"]
         # systemd would make the cgroups elsewhere, and keep them.
@@ -144,15 +161,16 @@ class Docker:
         self.do("import", path, _IMAGE)
 
     @staticmethod
-    def _volumes() -> list[str]:
+    def volumes() -> list[str]:
         """The machine's programs, this interpreter, and the agent."""
         needed = {"/usr", sys.prefix, sys.base_prefix, str(AGENT.parent)}
         volumes = [f"--volume={path}:{path}:ro" for path in sorted(needed)]
         return [*volumes, f"--env=PYTHONPATH={AGENT}", "--env=PATH=/usr/bin:/usr/sbin"]
 
     @property
-    def _host(self) -> str:
-        return f"unix://{self._directory}/sock"
+    def socket(self) -> str:
+        """Where the daemon listens."""
+        return f"{self._directory}/sock"
 
     def _call(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return self.lab.run(["docker", "--host", self._host, *arguments], timeout_s=30)
+        return self.lab.run(self.command(*arguments), timeout_s=30)

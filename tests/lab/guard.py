@@ -125,3 +125,13 @@ def guard(
         timeout_s=timeout_s,
     )
     return Guarded(done.returncode, done.stdout, done.stderr, directory)
+
+
+def agent_of(run_dir: Path) -> int:
+    """The agent's pid, from the kernel: whoever holds the lock."""
+    inode = (run_dir / "lock").stat().st_ino
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+            return int(fields[4])
+    raise AssertionError("nobody holds the lock")

@@ -47,16 +47,16 @@ METADATA = "169.254.169.254"
 HTTP2 = 2443
 """Port of the hosts that speak HTTP/2."""
 
-_JOB_LINK = """\
+JOB_LINK = """\
 link set lo up
-link add job0 type veth peer name service0 netns {services}
-link set job0 addrgenmode none
-address add 203.0.113.2/24 dev job0
-address add 2001:db8::2/64 dev job0 nodad
-link set job0 up
-route add 198.51.100.0/24 dev job0
-route add 169.254.0.0/16 dev job0
+link set {device} addrgenmode none
+address add 203.0.113.2/24 dev {device}
+address add 2001:db8::2/64 dev {device} nodad
+link set {device} up
+route add 198.51.100.0/24 dev {device}
+route add 169.254.0.0/16 dev {device}
 """
+"""Lines of ip(8) that make an interface the job's."""
 _SERVICE_LINK = """\
 link set lo up
 link set service0 addrgenmode none
@@ -128,7 +128,7 @@ class Lab:
         self._closing.append(self.services.close)
         self.job = Namespace(files=self._job_files())
         self._closing.append(self.job.close)
-        self.configure(self.job, _JOB_LINK.format(services=self.services.path))
+        self._lay_wire()
         self.configure(self.services, _SERVICE_LINK)
 
         _authority().write(self.directory / "ca.pem")
@@ -146,6 +146,10 @@ class Lab:
         self.home = self.serve("home.test", HOME, http2=(HTTP2,))
         self.other = self.serve("other.test", OTHER)
         self.metadata = self.serve("", [], bare=[METADATA], https=())
+
+    def _lay_wire(self) -> None:
+        peer = f"type veth peer name service0 netns {self.services.path}"
+        self.configure(self.job, f"link add job0 {peer}\n{JOB_LINK.format(device='job0')}")
 
     def _job_files(self) -> dict[str, Path]:
         files = {

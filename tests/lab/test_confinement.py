@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab import Lab
-from lab.guard import AGENT, DENIED, Guarded
+from lab.guard import AGENT, DENIED, FINDINGS, Guarded
 from leakstop.act import harden
 
 pytestmark = pytest.mark.root
@@ -118,7 +118,9 @@ others = open(f"/proc/{client}/task/{client}/children").read().split()
 (agent,) = [pid for pid in map(int, others) if os.getsid(pid) == pid]
 open(f"/proc/{agent}/mem", "rb").close()"""
     command = [sys.executable, "-c", script]
-    assert leakstop(command, policy=AUDIT).code == 0
+    opened = leakstop(command, policy=AUDIT)
+    assert opened.code == FINDINGS and "PermissionError" not in opened.stderr
+    assert [finding["id"] for finding in opened.report["findings"]] == ["guard-attacked"]
     closed = leakstop(command, policy=BLOCK)
     assert closed.code == 1 and "PermissionError: [Errno 13]" in closed.stderr
 

@@ -40,8 +40,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a guard of a cgroup of the test's own."""
     with cgroup.child() as path, contextlib.ExitStack() as cleanup:
 
-        def begin(scope: str = "cgroup", worker_pid: int = 0) -> KernelSensor:
-            policy = Policy(mode=Mode.BLOCK)
+        def begin(scope: str = "cgroup", worker_pid: int = 0, inside: int = 0) -> KernelSensor:
+            """With ``inside`` that process and this one are in the cgroup as the guard begins."""
+            policy, home = Policy(mode=Mode.BLOCK), cgroup.current()
             sensor = KernelSensor(
                 GuardPlan(
                     policy=policy,
@@ -56,7 +57,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
                 )
             )
             cleanup.callback(sensor.close)
-            sensor.start()
+            for pid in (inside, worker_pid, os.getpid()) if inside else ():
+                (path / "cgroup.procs").write_text(str(pid))
+            try:
+                sensor.start()
+            finally:
+                (home / "cgroup.procs").write_text(str(os.getpid()))
             return sensor
 
         yield begin
@@ -102,7 +108,7 @@ def test_every_socket_of_the_machine_gets_a_note(start: Start) -> None:
 def test_what_the_job_has_left_is_not_trusted(start: Start) -> None:
     """Above the worker and beside it is the machine, below it is the job."""
     with socket.socket() as ours, socket.socket() as shared, holder(shared) as below:
-        sensor = start(worker_pid=os.getpid())
+        sensor = start(worker_pid=os.getpid(), inside=below)
         assert note(sensor, ours) == (os.getpid(), OLDER | TRUSTED)
         assert note(sensor, shared) == (below, OLDER)
 
@@ -111,7 +117,8 @@ def test_what_a_step_left_behind_is_not_trusted(start: Start) -> None:
     with socket.socket() as left, subprocess.Popen(["sleep", "60"]) as worker:
         try:
             with holder(left, tracked=True) as pid:
-                assert note(start(worker_pid=worker.pid), left) == (pid, OLDER)
+                sensor = start(worker_pid=worker.pid, inside=pid)
+                assert note(sensor, left) == (pid, OLDER)
         finally:
             worker.kill()
 
@@ -137,7 +144,7 @@ def test_a_thousand_sockets_take_no_time(start: Start) -> None:
         assert sensor._object is not None
         assert all(note(sensor, sock) for sock in made)
         began = time.monotonic()
-        older.note_sockets(sensor._object, 0)
+        older.note_sockets(sensor._object)
         assert time.monotonic() - began < 0.5
 
 

@@ -25,8 +25,8 @@ import socket, sys, time
 with socket.create_connection((sys.argv[1], int(sys.argv[2]))):
     time.sleep(float(sys.argv[3]))
 """
-LONG_S = 0.7
-"""Longer than the pause between two looks."""
+LONG_S = 2.0
+"""Longer than the pause between two looks, on a busy machine, too."""
 SHORT_S = 0.1
 """Mostly between two looks."""
 Events = list[dict[str, Any]]

@@ -16,7 +16,7 @@ from lab.departures import departures, everything, frames
 from lab.guard import AGENT, DENIED, Guarded
 from lab.machine import machine
 from lab.network import BARE, RESOLVER, RESOLVER6
-from leakstop.bpf import records
+from leakstop.bpf import values
 
 pytestmark = pytest.mark.root
 
@@ -270,7 +270,7 @@ for mark in (0, *marks):
 
 def test_a_forged_mark_leads_nowhere(lab: Lab, leakstop: Guard) -> None:
     forge = FORGE.format(
-        size=ctypes.sizeof(records.Config), address=BARE, mount=cgroup.mount_point()
+        size=ctypes.sizeof(values.Config), address=BARE, mount=cgroup.mount_point()
     )
     run = leakstop([sys.executable, "-c", forge], mode="audit")
     assert run.code == 0, run.stderr

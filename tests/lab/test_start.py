@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lab import Lab, cgroup
-from lab.guard import AGENT
+from lab.guard import AGENT, agent_of
 from lab.network import BARE
 
 pytestmark = pytest.mark.root
@@ -51,16 +51,6 @@ def policy(lab: Lab) -> Path:
     return path
 
 
-def agent_of(leak: DOES, run_dir: Path) -> int:
-    """The agent's pid, from the kernel: whoever holds the lock."""
-    inode = (run_dir / "lock").stat().st_ino
-    for line in Path("/proc/locks").read_text().splitlines():
-        fields = line.split()
-        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
-            return int(fields[4])
-    raise AssertionError("nobody holds the lock")
-
-
 def visit(lab: Lab, group: Path, url: str) -> int:
     """Ask for ``url`` from inside the guarded cgroup; curl's exit code."""
     return lab.run(cgroup.command_in(group, ["curl", "-sS", "-m", "5", url])).returncode
@@ -93,7 +83,7 @@ def test_the_guard_ends_with_the_worker(lab: Lab, leak: DOES, policy: Path, grou
     run_dir = lab.directory / "agent"
     guard = ("--policy", policy, "--cgroup", group, "--worker", str(worker.pid))
     assert leak("start", *guard, "--run-dir", run_dir).returncode == 0
-    agent = agent_of(leak, run_dir)
+    agent = agent_of(run_dir)
     assert visit(lab, group, f"http://{BARE}/") == 7
     worker.kill()
     worker.wait()
@@ -118,7 +108,7 @@ def test_a_prepared_document_comes_through_a_pipe(
     guard = ("--prepared", "-", "--cgroup", group, "--run-dir", run_dir)
     began = leak("start", *guard, stdin=document.stdout)
     assert began.returncode == 0, began.stderr
-    command = Path(f"/proc/{agent_of(leak, run_dir)}/cmdline").read_bytes()
+    command = Path(f"/proc/{agent_of(run_dir)}/cmdline").read_bytes()
     assert value.encode() not in command
     assert leak("stop", "--run-dir", run_dir).returncode == 0
     kept = [path.read_bytes() for path in run_dir.rglob("*") if path.is_file()]

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: MIT
+"""Whose a container is: of the step that asked for it, or nobody's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from lab import Lab
+from lab.claims import Claims, Step
+from lab.docker import Docker
+from leakstop.bpf.records import Tag
+
+pytestmark = [pytest.mark.docker, pytest.mark.root]
+
+SLEEPS = ("sleep", "60")
+NOBODYS = Tag.UNKNOWN.value
+REQUEST = """\
+import json, os, socket, sys
+how, path, body = sys.argv[1:]
+engine = socket.socket(socket.AF_UNIX)
+engine.connect(os.environ["ENGINE"])
+text = f"POST {path} HTTP/1.0\\r\\nContent-Type: application/json\\r\\n"
+text = (text + f"Content-Length: {len(body)}\\r\\n\\r\\n" + body).encode()
+if how == "write":
+    os.write(engine.fileno(), text)
+elif how == "writev":
+    os.writev(engine.fileno(), [text])
+elif how == "sendmsg":
+    engine.sendmsg([text])
+elif how == "pieces":
+    engine.sendall(text[:3])
+    engine.sendall(text[3:])
+else:
+    engine.sendall(text)
+answer = engine.makefile("rb").read()
+assert answer.split()[1][:1] == b"2", answer
+print(answer.partition(b"\\r\\n\\r\\n")[2].decode())
+"""
+"""A client of the engine's that is not Docker's."""
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Docker]:
+    """One daemon for all of these tests, in a lab of its own."""
+    with Lab() as lab, Docker(lab) as made:
+        yield made
+
+
+@pytest.fixture
+def claims(docker: Docker) -> Iterator[Claims]:
+    """Watched from here on."""
+    with Claims(docker) as watching:
+        yield watching
+    docker.remove_all()
+
+
+def ask(step: Step, path: str, body: object = None, *, how: str = "send") -> str:
+    """Ask the engine as ``step``, without Docker's client."""
+    text = "" if body is None else json.dumps(body)
+    return step.python(REQUEST, how, path, text)
+
+
+def sleeper(step: Step, *options: str) -> str:
+    """Start a container as ``step``; return its id."""
+    docker = step.claims.docker
+    return step.docker("run", "--detach", *options, *docker.volumes(), "empty", *SLEEPS)
+
+
+# -- who asks, has it -----------------------------------------------------------------------
+
+
+def test_docker_run_is_the_steps(claims: Claims) -> None:
+    """Two at once, too."""
+    first, second = claims.step(), claims.step()
+    run = claims.docker.command("run", "--rm", *claims.docker.volumes(), "empty", "true")
+    both = [first.start(run), second.start(run)]
+    for process in both:
+        assert process.wait(30) == 0, process.communicate()[1]
+    assert sorted(claims.news(2)) == [(first.tag, True), (second.tag, True)]
+
+
+@pytest.mark.parametrize("how", ["write", "writev", "send", "sendmsg"])
+def test_so_is_what_any_client_starts(claims: Claims, how: str) -> None:
+    step = claims.step()
+    mounts = [volume for volume in claims.docker.volumes() if volume.startswith("--volume")]
+    body = {
+        "Image": "empty",
+        "Cmd": SLEEPS,
+        "HostConfig": {"Binds": [mount.partition("=")[2] for mount in mounts]},
+    }
+    made = json.loads(ask(step, "/containers/create", body, how=how))["Id"]
+    ask(step, f"/v1.41/containers/{made}/start", how=how)
+    assert claims.news() == [(step.tag, True)]
+
+
+def test_what_the_runner_starts_is_the_jobs(claims: Claims) -> None:
+    """It starts images of the job's choice; its own rights are for its own programs."""
+    sleeper(claims.step(Tag.RUNNER))
+    assert claims.news() == [(Tag.JOB, True)]
+
+
+def test_all_that_runs_inside_is_the_steps(claims: Claims) -> None:
+    step = claims.step()
+    run = ["run", "--rm", *claims.docker.volumes(), "empty", "sh", "-c", "(sleep 0.2; :) & wait"]
+    step.docker(*run)
+    claims.news()
+    assert len(claims.inherited) >= 2
+    assert set(claims.inherited) == {step.tag}
+
+
+def test_a_restarted_container_stays_the_steps(claims: Claims) -> None:
+    """The daemon does that by itself, so nobody asks."""
+    step = claims.step()
+    docker = claims.docker
+    step.docker(
+        *("run", "--detach", "--restart=always", *docker.volumes(), "empty"),
+        *("sh", "-c", "sleep 0.3"),
+    )
+    assert claims.news(3)[:3] == [(step.tag, True)] * 3
+
+
+# -- exec -----------------------------------------------------------------------------------
+
+
+def test_docker_exec_by_the_same_step_is_the_steps(claims: Claims) -> None:
+    step = claims.step()
+    container = sleeper(step)
+    step.docker("exec", container, "true")
+    assert claims.news(2) == [(step.tag, True), (step.tag, False)]
+
+
+def test_a_container_that_two_steps_share_is_nobodys(claims: Claims) -> None:
+    """From then on: neither may use the other's rights in it."""
+    first, second = claims.step(), claims.step()
+    container = sleeper(first)
+    second.docker("exec", container, "true")
+    first.docker("exec", container, "true")
+    assert claims.news(3) == [(first.tag, True), (NOBODYS, False), (NOBODYS, False)]
+
+
+def test_two_that_start_the_same_have_nothing(claims: Claims) -> None:
+    first, second = claims.step(), claims.step()
+    container = sleeper(first)
+    second.docker("restart", "--time=0", container)
+    assert claims.news(2) == [(first.tag, True), (NOBODYS, True)]
+
+
+def test_who_hides_his_request_has_nothing(claims: Claims) -> None:
+    """A request in two pieces starts what is nobody's, and opens nobody else's container."""
+    step, thief = claims.step(), claims.step()
+    container = sleeper(step)
+    body = {"Cmd": ["true"]}
+    made = json.loads(ask(thief, f"/containers/{container}/exec", body, how="pieces"))["Id"]
+    ask(thief, f"/exec/{made}/start", {"Detach": True}, how="pieces")
+    assert claims.news(2) == [(step.tag, True), (NOBODYS, False)]
+
+    hidden = step.docker("create", *claims.docker.volumes(), "empty", *SLEEPS)
+    ask(thief, f"/containers/{hidden}/start", how="pieces")
+    assert claims.news() == [(NOBODYS, True)]
+
+
+# -- names ----------------------------------------------------------------------------------
+
+
+def test_a_name_that_the_kernel_knows_is_as_good_as_the_id(claims: Claims) -> None:
+    step = claims.step()
+    create = ["create", "--name=service", *claims.docker.volumes(), "empty", *SLEEPS]
+    container = step.docker(*create)
+    claims.call("service", int(container[:16], 16))
+    claims.call(container[:12], int(container[:16], 16))
+    step.docker("start", "service")
+    step.docker("exec", container[:12], "true")
+    assert claims.news(2) == [(step.tag, True), (step.tag, False)]
+
+
+def test_of_a_name_that_it_does_not_know_the_agent_is_told(claims: Claims) -> None:
+    step = claims.step()
+    step.docker("create", "--name=service", *claims.docker.volumes(), "empty", *SLEEPS)
+    step.docker("start", "service")
+    assert claims.news() == [(NOBODYS, True)]
+    (told,) = claims.named
+    assert told.path[: told.len].endswith(b"/containers/service/start")
+    assert (told.tag, told.enters) == (step.tag, 0)
+
+
+# -- build ----------------------------------------------------------------------------------
+
+
+BUILD = 'FROM empty\nCOPY usr /usr\nRUN ["/usr/busybox", "sleep", "3"]\n'
+
+
+def builds(claims: Claims, step: Step, name: str, **env: str) -> subprocess.Popen[str]:
+    """Start to build an image as ``step``."""
+    context = claims.docker.lab.directory / name
+    (context / "usr").mkdir(parents=True)
+    shutil.copy(shutil.which("busybox") or "", context / "usr/busybox")
+    (context / "Dockerfile").write_text(f"{BUILD}ENV name={name}\n")
+    return step.start(claims.docker.command("build", "--no-cache", context), env=env)
+
+
+@pytest.mark.parametrize("buildkit", ["0", "1"])
+def test_what_a_build_runs_is_the_steps(claims: Claims, buildkit: str) -> None:
+    step = claims.step()
+    build = builds(claims, step, f"alone-{buildkit}", DOCKER_BUILDKIT=buildkit)
+    out, err = build.communicate(timeout=60)
+    assert build.returncode == 0, out + err
+    assert claims.news() == [(step.tag, True)]
+
+
+def test_what_two_steps_build_at_once_is_nobodys(claims: Claims) -> None:
+    first, second = claims.step(), claims.step()
+    both = [builds(claims, first, "first"), builds(claims, second, "second")]
+    for build in both:
+        out, err = build.communicate(timeout=60)
+        assert build.returncode == 0, out + err
+    assert NOBODYS in {tag for tag, _ in claims.news(2)}
+
+
+def test_what_is_started_in_secret_during_a_build_is_nobodys(claims: Claims) -> None:
+    step, thief = claims.step(), claims.step()
+    made = thief.docker("create", *claims.docker.volumes(), "empty", *SLEEPS)
+    build = builds(claims, step, "watched", DOCKER_BUILDKIT="1")
+    assert claims.news() == [(step.tag, True)]
+    ask(thief, f"/containers/{made}/start", how="pieces")
+    assert claims.news() == [(NOBODYS, True)]
+    build.communicate(timeout=60)
