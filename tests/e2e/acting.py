@@ -189,8 +189,11 @@ class Run:
 class Bench:
     """A repository with one workflow, the action, and a cgroup to run them in."""
 
-    def __init__(self, directory: Path, popen: Popen, group: Path, user: int) -> None:
-        """``directory`` must be readable by everyone: policies are read without rights."""
+    def __init__(self, directory: Path, popen: Popen, group: Path | None, user: int) -> None:
+        """Without ``group``, the whole machine is guarded.
+
+        ``directory`` must be readable by everyone: policies are read without rights.
+        """
         self.directory = directory
         self._user = user
         self._popen = popen
@@ -235,21 +238,19 @@ class Bench:
         home.mkdir()
         os.chown(home, self._user, self._user)
         identity = f"{os.getpid()}{number:03}"
-        command = [_act(), "push", "--json", "--platform", "ubuntu-latest=-self-hosted"]
+        command = [act(), "push", "--json", "--platform", "ubuntu-latest=-self-hosted"]
         command += ["--env", f"GITHUB_RUN_ID={identity}"]
         for name, directory in self._actions.items():
             command += ["--local-repository", f"{name}={directory}"]
         for token in secrets:
             command += ["--secret", token.name]  # the value comes from act's environment
         variables = {name: value for token in secrets for name, value in token.env.items()}
+        if self.group is not None:
+            command = cgroup.command_in(self.group, command)
+            variables["LEAKSTOP_CGROUP"] = str(self.group)
         process = self._popen(
-            cgroup.command_in(self.group, command),
-            env={
-                "HOME": str(home),
-                "LEAKSTOP_CGROUP": str(self.group),
-                **variables,
-                **(env or {}),
-            },
+            command,
+            env={"HOME": str(home), **variables, **(env or {})},
             cwd=self.repository,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -332,7 +333,8 @@ def _action(directory: Path) -> Path:
     return directory
 
 
-def _act() -> str:
+def act() -> str:
+    """Where the runner is."""
     beside = Path(sys.executable).parent / "act"
     return str(beside) if beside.exists() else str(shutil.which("act"))
 

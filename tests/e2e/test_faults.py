@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from e2e.acting import ACTION, Bench, wait_for
 from lab import Lab
+from lab.guard import AGENT
 from lab.network import BARE
 from lab.tokens import Token
+from leakstop.daemon import fold
 from leakstop.daemon.client import AgentClient
 
 pytestmark = [pytest.mark.root, pytest.mark.act]
@@ -44,9 +49,9 @@ def test_the_agent_is_killed_in_the_middle(acting: Bench, lab: Lab, mode: str) -
     assert outcome.red
     assert outcome.result("wait") == "success"
     assert len(lab.other.connections) == (1 if mode == "audit" else 0), "block stays block"
-    (error,) = outcome.annotations("error")
-    assert error.title == "Leakstop: not protected"
-    assert "The agent ended before the job did." in error.message
+    errors = {error.title: error.message for error in outcome.annotations("error")}
+    assert "The guard was not whole from " in errors["Leakstop: not protected"]
+    assert "the agent was killed by SIGKILL" in errors["Leakstop: not protected"]
     assert outcome.record("run")[0]["exit_code"] == 12
     assert run.agents == [], "what it left in the kernel is gone, too"
 
@@ -70,6 +75,68 @@ def test_the_agent_ends_in_order_before_the_job_does(acting: Bench, lab: Lab) ->
     outcome = run.wait()
     assert outcome.red
     assert [error.title for error in outcome.annotations("error")] == ["Leakstop: not protected"]
+
+
+def test_a_step_that_speaks_like_the_hook_is_refused_and_the_hook_is_not(
+    acting: Bench, lab: Lab
+) -> None:
+    """As root, started by node on a script of the hook's name, with the hook's own arguments."""
+    fake, said = lab.directory / "post.js", lab.directory / "said"
+    fake.write_text(
+        "const { spawnSync } = require('node:child_process');\n"
+        f"spawnSync({json.dumps(sys.executable)}, process.argv.slice(2), {{stdio: 'inherit'}});\n"
+    )
+    begun, which = lab.directory / "begun", lab.directory / "which"
+    run = acting.start(
+        f"""
+        - uses: {ACTION}
+        - env:
+            PYTHONPATH: {AGENT}
+          run: |
+            touch {begun}
+            until [ -e {which} ]; do sleep 0.05; done
+            node {fake} -m leakstop stop --run-dir $(cat {which}) 2> {said} || true
+        """
+    )
+    wait_for(begun)
+    (directory,) = run.agents
+    which.with_suffix(".new").write_text(str(directory))
+    which.with_suffix(".new").rename(which)
+    outcome = run.wait()
+    assert "it belongs to the job, and is not the hook that the runner calls" in said.read_text()
+    assert outcome.red, outcome.text
+    assert outcome.record("run")[0]["exit_code"] == 10
+    assert "The job asked for the guard's end" in outcome.summary
+
+
+def test_a_record_that_was_forged_is_not_believed(acting: Bench, lab: Lab) -> None:
+    """Agent and supervisor are killed at once, and a report is put where theirs would be."""
+    begun, go = lab.directory / "begun", lab.directory / "go"
+    run = acting.start(
+        f"""
+        - uses: {ACTION}
+        - run: |
+            touch {begun}
+            until [ -e {go} ]; do sleep 0.05; done
+        """
+    )
+    wait_for(begun)
+    (directory,) = run.agents
+    with closing(AgentClient.connect(directory)) as client:
+        agent, so_far = client.status()["pid"], client.report()
+    assert so_far.verdict == "pass"
+    for pid in (parent_of(agent), agent):
+        os.kill(pid, signal.SIGKILL)
+    fold.save_final(directory, so_far, fold.load_state(directory).run)
+    go.touch()
+    outcome = run.wait()
+    assert outcome.red
+    assert [error.title for error in outcome.annotations("error")] == ["Leakstop: not protected"]
+    assert outcome.record("run")[0]["exit_code"] == 12
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_the_worker_is_killed(acting: Bench, lab: Lab) -> None:

@@ -16,12 +16,26 @@ from typing import Any
 
 from lab import Lab, cgroup
 from lab.guard import AGENT, Guarded
+from lab.network import BARE
 
 LEAKSTOP = [sys.executable, "-m", "leakstop"]
 ENVIRON = {"PYTHONPATH": str(AGENT)}
 RUNS = Path("/run/leakstop")
 """Where root's guards have their private directories."""
 PATIENCE_S = 20
+POLICY = "version: 1\nmode: {mode}\nallow: home.test\ndeny: other.test\n"
+SCRIPT = f"""
+echo $$ > $LAB/new; mv $LAB/new $LAB/pid
+curl -sS -m 5 http://{BARE}/
+touch $LAB/ready
+while [ ! -e $LAB/go ]; do sleep 0.01; done
+curl -sS -m 5 https://home.test/
+curl -sS -m 5 https://other.test/
+curl -sS -m 5 http://{BARE}/
+touch $LAB/done
+while [ ! -e $LAB/end ]; do sleep 0.01; done
+"""
+"""Visits, waits for ``go``, visits again, waits for ``end``."""
 
 
 def wait_until(fact: Callable[[], object], what: str) -> None:
@@ -37,6 +51,11 @@ def leakstop(
 ) -> subprocess.CompletedProcess[str]:
     """Run a subcommand in the lab to its end."""
     return lab.run([*LEAKSTOP, *arguments], env={**ENVIRON, **(env or {})}, **options)
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process is there, dead or alive."""
+    return Path(f"/proc/{pid}").exists()
 
 
 class Running:
@@ -64,11 +83,22 @@ class Running:
         )
 
     @property
+    def supervisor(self) -> int:
+        """What starts the agent: the client's child with a session of its own."""
+        (found,) = [pid for pid in children(self.client.pid) if os.getsid(pid) == pid]
+        return found
+
+    @property
     def agent(self) -> int:
-        """The agent's process: the client's child with a session of its own."""
-        tasks = Path(f"/proc/{self.client.pid}/task/{self.client.pid}/children")
-        (agent,) = [pid for pid in map(int, tasks.read_text().split()) if os.getsid(pid) == pid]
-        return agent
+        """The agent's process."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = children(self.supervisor)
+            return len(found) == 1
+
+        wait_until(is_there, "there is an agent")
+        return found[0]
 
     @property
     def run_dir(self) -> Path:
@@ -92,16 +122,51 @@ class Running:
         """What the agent has written so far."""
         return (self._reports / "events.ndjson").read_text()
 
-    def kill_agent(self) -> None:
-        """``kill -9``, and wait until the client knows."""
-        agent = self.agent
-        os.kill(agent, signal.SIGKILL)
-        wait_until(lambda: not Path(f"/proc/{agent}").exists(), "the client buries the agent")
+    def kill_all(self) -> None:
+        """``kill -9`` supervisor and agent, and wait until the client knows."""
+        both = self.supervisor, self.agent
+        for pid in both:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_there, both)), "the client buries them")
 
     def end(self) -> Guarded:
         """Wait for the end."""
         out, err = self.client.communicate(timeout=PATIENCE_S)
         return Guarded(self.client.returncode, out, err, self._reports)
+
+
+class Story:
+    """One guarded command that waits for the test between its visits."""
+
+    def __init__(self, lab: Lab, reports: Path, policy: str) -> None:
+        self.lab = lab
+        path = lab.directory / "ci.yml"
+        path.write_text(policy)
+        self.run = Running(lab, SCRIPT, policy=path, reports=reports)
+        wait_until((lab.directory / "ready").exists, "the command gets ready")
+        # What a killed agent has not written yet is lost; this is not the test for that.
+        wait_until(lambda: f'"{BARE}"' in self.run.journal(), "the journal tells of the visit")
+        self.links = self.run.links()
+        assert attached(lab, self.links) == list(self.links) != []
+        self.command = Path("/proc", (lab.directory / "pid").read_text().strip())
+
+    def go_on(self) -> None:
+        """Let the command make its other visits."""
+        (self.lab.directory / "go").touch()
+        wait_until((self.lab.directory / "done").exists, "the command has done its visits")
+
+    def end(self) -> None:
+        """Let the command end."""
+        (self.lab.directory / "end").touch()
+
+    def assert_taken_down(self) -> None:
+        """Nothing is attached any more."""
+        wait_until(lambda: not attached(self.lab, self.links), "the kernel lets go of the guard")
+
+
+def children(pid: int) -> list[int]:
+    """Those of a process with one thread."""
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def attached(lab: Lab, links: Collection[int]) -> list[int]:

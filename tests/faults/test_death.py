@@ -14,60 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from faults.scene import Running, attached, leakstop, wait_until
+from faults.scene import POLICY, Running, Story, attached, leakstop, wait_until
 from lab import Lab
 from lab.network import BARE
 
 pytestmark = pytest.mark.root
 
-COVERAGE_LOST = 12
-POLICY = "version: 1\nmode: {mode}\nallow: home.test\ndeny: other.test\n"
-SCRIPT = f"""
-echo $$ > $LAB/new; mv $LAB/new $LAB/pid
-curl -sS -m 5 http://{BARE}/
-touch $LAB/ready
-while [ ! -e $LAB/go ]; do sleep 0.01; done
-curl -sS -m 5 https://home.test/
-curl -sS -m 5 https://other.test/
-curl -sS -m 5 http://{BARE}/
-touch $LAB/done
-while [ ! -e $LAB/end ]; do sleep 0.01; done
-"""
-"""Visits, waits for ``go``, visits again, waits for ``end``."""
-
-
-class Story:
-    """One guarded command that waits for the test between its visits."""
-
-    def __init__(self, lab: Lab, reports: Path, mode: str = "block") -> None:
-        self.lab = lab
-        policy = lab.directory / "ci.yml"
-        policy.write_text(POLICY.format(mode=mode))
-        self.run = Running(lab, SCRIPT, policy=policy, reports=reports)
-        wait_until((lab.directory / "ready").exists, "the command gets ready")
-        # What a killed agent has not written yet is lost; this is not the test for that.
-        wait_until(lambda: f'"{BARE}"' in self.run.journal(), "the journal tells of the visit")
-        self.links = self.run.links()
-        assert attached(lab, self.links) == list(self.links) != []
-        self.command = Path("/proc", (lab.directory / "pid").read_text().strip())
-
-    def go_on(self) -> None:
-        """Let the command make its other visits."""
-        (self.lab.directory / "go").touch()
-        wait_until((self.lab.directory / "done").exists, "the command has done its visits")
-
-    def end(self) -> None:
-        """Let the command end."""
-        (self.lab.directory / "end").touch()
-
-    def assert_taken_down(self) -> None:
-        """Nothing is attached any more."""
-        wait_until(lambda: not attached(self.lab, self.links), "the kernel lets go of the guard")
+COVERAGE_LOST, FINDINGS = 12, 10
 
 
 @pytest.fixture
 def blocked(lab: Lab, tmp_path: Path) -> Iterator[Story]:
-    yield Story(lab, tmp_path)
+    yield Story(lab, tmp_path, POLICY.format(mode="block"))
     assert lab.other.bytes_received == 0
     assert lab.collector.bytes_received == 0
 
@@ -75,8 +33,10 @@ def blocked(lab: Lab, tmp_path: Path) -> Iterator[Story]:
 # -- the agent ------------------------------------------------------------------------------
 
 
-def test_block_stays_block_when_the_agent_is_killed_and_the_run_is_12(blocked: Story) -> None:
-    blocked.run.kill_agent()
+def test_block_stays_block_when_agent_and_supervisor_are_killed_and_the_run_is_12(
+    blocked: Story,
+) -> None:
+    blocked.run.kill_all()
     blocked.go_on()
     assert attached(blocked.lab, blocked.links) == list(blocked.links)
     blocked.end()
@@ -98,8 +58,8 @@ def test_block_stays_block_when_the_agent_is_killed_and_the_run_is_12(blocked: S
 def test_a_deny_rule_of_audit_stays_in_force_when_the_agent_is_killed(
     lab: Lab, tmp_path: Path
 ) -> None:
-    story = Story(lab, tmp_path, "audit")
-    story.run.kill_agent()
+    story = Story(lab, tmp_path, POLICY.format(mode="audit"))
+    story.run.kill_all()
     story.go_on()
     story.end()
     done = story.run.end()
@@ -129,8 +89,10 @@ def test_the_guard_of_nobody_denies_until_the_command_ends_and_the_next_run_remo
 ) -> None:
     """As when a runner cancels a job: nothing of ours is left to clean up."""
     lab, run_dir, group = blocked.lab, blocked.run.run_dir, blocked.run.cgroup
-    os.kill(blocked.run.agent, signal.SIGSTOP)  # not a moment to take anything down
-    os.kill(blocked.run.agent, signal.SIGKILL)
+    supervisor, agent = blocked.run.supervisor, blocked.run.agent
+    for signal_number in (signal.SIGSTOP, signal.SIGKILL):  # not a moment to take anything down
+        os.kill(supervisor, signal_number)
+        os.kill(agent, signal_number)
     blocked.run.client.kill()
     blocked.run.client.wait()
 
@@ -157,7 +119,7 @@ class HeldUp:
         os.mkfifo(self._pipe)
         self.run = Running(lab, "touch $LAB/ran", policy=self._pipe, reports=reports)
         wait_until(self._open, "somebody reads the policy")
-        self.agent = self.run.agent
+        self.agent, self.supervisor = self.run.agent, self.run.supervisor
 
     def _open(self) -> bool:
         try:

@@ -119,7 +119,7 @@ def test_an_empty_allow_list_in_block_is_warned_of_and_in_force(
         ["curl", "-sS", "https://home.test/"], policy=f"version: 1\nmode: block\n{line}"
     )
     assert done.code == DENIED
-    assert ".yml: warning: nothing is allowed: nothing but the runner's own hosts" in done.stderr
+    assert ".yml: warning: nothing is allowed: no step may reach anything" in done.stderr
     assert "\n   = add an `allow:` list, or begin with `mode: audit`" in done.stderr
     assert lab.home.bytes_received == 0
 
