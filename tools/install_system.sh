@@ -28,6 +28,8 @@ need python3-venv python3 -c 'import ensurepip'
 need qemu-system-x86 command -v qemu-system-x86_64
 need busybox-static sh -c 'command -v busybox && ! ldd "$(command -v busybox)"'
 need cpio command -v cpio
+need mmdebstrap command -v mmdebstrap
+need e2fsprogs command -v mke2fs
 need docker.io command -v dockerd
 need gcc command -v gcc
 need libc6-dev test -e /usr/include/stdio.h

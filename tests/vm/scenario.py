@@ -24,6 +24,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from tampering import Tampering  # beside this file
+from worker import Worker
+
 from leakstop.act import cut, kill
 from leakstop.act.cgroup import CommandCgroup, cgroup2_mount
 from leakstop.bpf import fill, tc
@@ -32,7 +35,17 @@ from leakstop.engine.commands import Cut
 from leakstop.engine.core import Engine
 from leakstop.model.event import Bound, Connect, Event, Exec, Question, StreamSeen, TlsSeen, Write
 from leakstop.model.verdict import Action, Carriage, Mode, RuleRef
-from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
+from leakstop.policy.rules import (
+    AddressPlace,
+    Home,
+    NamePlace,
+    Policy,
+    PortRange,
+    Protocol,
+    Rule,
+    to_network,
+)
+from leakstop.policy.scopes import Scope
 from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import table_of
@@ -45,6 +58,8 @@ RESOLVER = "127.0.0.53"
 HOME, COLLECTOR, COLLECTOR6 = "203.0.113.10", "203.0.113.20", "2001:db8::20"
 ADDRESSES = (f"{HOME}/32", f"{COLLECTOR}/32", f"{COLLECTOR6}/128")
 NAME = "api.home.test"
+STEPS_OWN, PROGRAMS_OWN, OTHER_PROGRAMS = SCOPED = ("192.0.2.71", "192.0.2.72", "192.0.2.73")
+"""Where no route leads, so what may go there fails in another way."""
 UPLINK = "uplink0"
 TRIES = 300
 AT_ONCE_S = 1.9
@@ -156,6 +171,11 @@ def left_on_loopback() -> bool:
     return asked == 0 and count.value != 0
 
 
+def _for(address: str, scope: Scope) -> Rule:
+    place, ref = AddressPlace(to_network(address)), RuleRef(address, "scenario")
+    return Rule(Action.ALLOW, place, Protocol.TCP, (PortRange(9443, 9443),), ref, scope=scope)
+
+
 def refused(attempt: Callable[[], object]) -> bool:
     """Whether ``attempt`` fails with EPERM, at once."""
     began = time.monotonic()
@@ -182,10 +202,11 @@ def place_of(function: str) -> tuple[Path, int]:
     raise LookupError(function)
 
 
-class Scenario:
+class Scenario(Tampering):
     """A guard in block mode, and the checks."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.services = Services()
         self.token, self.loose = ("tok_" + secrets.token_urlsafe(30) for _ in range(2))
         rule = Rule(
@@ -196,8 +217,14 @@ class Scenario:
             RuleRef(NAME, "scenario"),
         )
         homes = {"TOKEN": Home(False, (rule,), (NAME,))}
-        self.policy = Policy(mode=Mode.BLOCK, rules=(rule,), homes=homes)
+        scoped = (
+            _for(STEPS_OWN, Scope(step=("publish",))),
+            _for(PROGRAMS_OWN, Scope(process=(os.path.realpath(sys.executable),))),
+            _for(OTHER_PROGRAMS, Scope(process=("/usr/bin/curl",))),
+        )
+        self.policy = Policy(mode=Mode.BLOCK, rules=(rule, *scoped), homes=homes)
         self.cgroup = CommandCgroup.create(cgroup2_mount(), f"leakstop-scenario-{os.getpid()}")
+        self.worker = Worker(self.cgroup)
         known = (Secret("TOKEN", self.token.encode()), Secret("LOOSE", self.loose.encode()))
         self.run_dir = Path(tempfile.mkdtemp(prefix="leakstop-scenario-"))
         self.sensor = KernelSensor(
@@ -211,15 +238,18 @@ class Scenario:
                 run_dir=self.run_dir,
                 resolvers=(RESOLVER,),
                 uplinks=True,
+                worker_pid=self.worker.pid,
             )
         )
         self.sensor.start()
+        self.stand_by()
         self.engine = Engine(self.policy, ())
         self.events: list[Event] = []
 
     def close(self) -> None:
         """Take everything down."""
         self.sensor.close()
+        self.dismiss()
         self.cgroup.kill()
         self.cgroup.remove()
         (self.run_dir / "bpf").rmdir()
@@ -259,18 +289,22 @@ class Scenario:
         """Wait for ``child`` and play the agent meanwhile."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            for event in self.sensor.poll(0.02):
-                self.events.append(event)
-                for command in self.engine.feed(event):
-                    if isinstance(command, Cut):
-                        cut.cut({command.cookie: command.pid})
-                    else:
-                        kill.kill(command.pid, command.start_ns)
+            self.play()
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 self.events += self.sensor.poll(0.05)
                 return status
         raise TimeoutError("a guarded child hangs")
+
+    def play(self) -> None:
+        """Play the agent for a moment."""
+        for event in self.sensor.poll(0.02):
+            self.events.append(event)
+            for command in self.engine.feed(event):
+                if isinstance(command, Cut):
+                    cut.cut({command.cookie: command.pid})
+                else:
+                    kill.kill(command.pid, command.start_ns)
 
     # -- checks -------------------------------------------------------------------------
 
@@ -338,16 +372,33 @@ class Scenario:
 
         return self.inside(body)
 
+    def check_rules_for_a_step_and_a_program_are_enforced(self) -> bool:
+        """By tag, from the first thing that a step does."""
+        code = (
+            "import socket,sys\n"
+            "def denied(ip):\n"
+            "    try: socket.create_connection((ip, 9443), 2)\n"
+            "    except OSError as error: return error.errno == 1\n"
+            f"sys.exit(sum(denied(ip) << bit for bit, ip in enumerate({SCOPED!r})))"
+        )
+        denied = [self.worker.run(name, code, self.play) for name in ("build", "publish")]
+        return denied == [0b101, 0b100]
+
     def check_older_sockets_are_noted(self) -> bool:
-        with socket.socket() as sock, socket.socket(socket.AF_UNIX) as other:
-            opened = self.sensor._object
-            assert opened is not None
-            older.note_sockets(opened, 0)
-            notes = opened.map("socks")
-            raw = notes.lookup(sock.fileno().to_bytes(4, "little"), NOTE_SIZE)
-            none = notes.lookup(other.fileno().to_bytes(4, "little"), NOTE_SIZE)
-        pid, flags = struct.unpack_from("=II", raw or bytes(8))
-        return none is None and (pid, flags) == (os.getpid(), SOCK_OLDER | SOCK_TRUSTED)
+        """The runner's are trusted; of those outside of the guarded cgroup nothing is known."""
+        opened = self.sensor._object
+        assert opened is not None
+
+        def note(sock: socket.socket) -> bytes | None:
+            return opened.map("socks").lookup(sock.fileno().to_bytes(4, "little"), NOTE_SIZE)
+
+        with socket.socket() as outside, socket.socket(socket.AF_UNIX) as other:
+            older.note_sockets(opened)
+            with self.worker.socket() as runners:
+                seen = [struct.unpack_from("=II", note(s) or bytes(8)) for s in (runners, outside)]
+            none = note(other)
+        wanted = [(self.worker.pid, SOCK_OLDER | SOCK_TRUSTED), (os.getpid(), SOCK_OLDER)]
+        return none is None and seen == wanted
 
     def check_a_packet_socket_sends_nothing(self) -> bool:
         packet = struct.pack("!BBHHHBBH", 0x45, 0, 32, 1, 0, 64, 17, 0)
@@ -363,6 +414,7 @@ class Scenario:
                     return error.errno == errno.ENOBUFS
             return False
 
+        # A fork of the agent may make one, so that what the uplink's program does is seen.
         return self.inside(body) and any(
             isinstance(event, Connect) and (event.via, event.port) == ("link", 9000)
             for event in self.events
@@ -414,8 +466,9 @@ class Scenario:
                 try:
                     sock.recv(1)
                 except OSError as error:
-                    soon = time.monotonic() - began < 0.5
-                    return soon and error.errno == errno.ECONNABORTED
+                    took_s = time.monotonic() - began
+                    print(f"{error}, after {took_s:.3f} s")
+                    return took_s < 0.5 and error.errno == errno.ECONNABORTED
             return False
 
         return self.inside(body)
@@ -517,7 +570,8 @@ def main() -> int:
     scenario = Scenario()
     results: list[bool] = []
     try:
-        for name in [name for name in vars(Scenario) if name.startswith("check_")]:
+        checks = (*vars(Scenario), *vars(Tampering))
+        for name in [name for name in checks if name.startswith("check_")]:
             try:
                 passed = bool(getattr(scenario, name)())
             except Exception:  # noqa: BLE001 - one failed check must not hide the others

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""What the data plane must do when the job lays hands on it or on the runner: seen everywhere, and
+denied where the kernel has fentry. A part of ``scenario.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from worker import Worker  # beside this file
+
+from leakstop.bpf.pins import map_pin
+from leakstop.bpf.values import Protected
+from leakstop.model.event import Event
+from leakstop.model.tamper import Tamper, Trick
+from leakstop.sensor.kernel import KernelSensor
+from leakstop.sensor.protected import protect
+from leakstop.sensor.tripwires import DENIAL_NOTE
+
+INT_80 = """
+import ctypes,mmap
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+where = libc.mmap(None, 4096, 7, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40, -1, 0)
+# push rbx; mov eax, 5 (open); mov ebx, edi; xor ecx, ecx; xor edx, edx; int 0x80; pop rbx; ret
+code = bytes.fromhex("53b80500000089fb31c931d2cd805bc3")
+ctypes.memmove(where, code, len(code))
+ctypes.memmove(where + 64, b"{path}\\0", len("{path}") + 1)
+ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long)(where)(where + 64)
+"""
+"""open(2) as 32-bit programs call it."""
+
+
+def sleeper() -> int:
+    """A process that stands for one that is protected."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(3600)
+        os._exit(0)
+    return child
+
+
+class Tampering:
+    """The checks, and whom the guard protects meanwhile."""
+
+    sensor: KernelSensor
+    worker: Worker
+    events: list[Event]
+    run_dir: Path
+
+    def __init__(self) -> None:
+        self.other_agent = sleeper()
+        self.denies = False
+
+    def stand_by(self) -> None:
+        """Once the guard is in force."""
+        opened = self.sensor._object
+        assert opened is not None
+        protect(opened.map("protected"), self.other_agent, Protected.AGENT)
+        self.denies = DENIAL_NOTE not in self.sensor._attachment.uncovered
+        print("denials" if self.denies else "no denials")
+
+    def dismiss(self) -> None:
+        """Once it is not any more."""
+        os.kill(self.other_agent, signal.SIGKILL)
+
+    def execute(self, code: str) -> int:
+        """Run a program in a guarded child; return wait(2)'s status."""
+        raise NotImplementedError
+
+    def tampers(self, trick: Trick) -> list[Tamper]:
+        """What was seen of a trick."""
+        return [e for e in self.events if isinstance(e, Tamper) and e.trick is trick]
+
+    def check_a_packet_socket_is_refused_where_it_can_be(self) -> bool:
+        code = (
+            "import errno,socket,sys\n"
+            "for family, code in (17, errno.EPERM), (40, errno.EPERM), (3, errno.EAFNOSUPPORT):\n"
+            "    try: socket.socket(family, socket.SOCK_DGRAM)\n"
+            "    except OSError as error: sys.exit(error.errno != code and family)\n"
+        )
+        return self.execute(code) == 0 if self.denies else True
+
+    def check_the_workers_memory_is_out_of_reach(self) -> bool:
+        """By all ways: whoever tries dies before he has read, and is denied where that can be."""
+        call = "import ctypes,os\nsyscall=ctypes.CDLL(None).syscall\n"
+        part = "here=(ctypes.c_long*1)(); part=(ctypes.c_long*2)(ctypes.addressof(here),8)\n"
+        ways = [
+            f"open('/proc/{self.worker.pid}/mem','rb')",
+            f"open('/proc/{self.worker.pid}/task/{self.worker.pid}/environ','rb').read()",
+            f"{call}syscall(101,16,{self.worker.pid},0,0)",
+            f"{call}syscall(101,0x4206,{self.worker.pid},0,0)",
+            f"{call}{part}syscall(310,{self.worker.pid},part,1,part,1,0)",
+            f"{call}syscall(438,os.pidfd_open({self.worker.pid}),0,0)",
+        ]
+        if self.denies:  # nobody else sees system calls of another architecture
+            ways.append(INT_80.format(path=f"/proc/{self.worker.pid}/mem"))
+        ended = [self.execute(f"{way}\nprint('read')") for way in ways]
+        seen = self.tampers(Trick.READ)
+        return [os.WTERMSIG(status) for status in ended] == [signal.SIGKILL] * len(ways) == [
+            told.killed * signal.SIGKILL for told in seen
+        ] and (not self.denies or all(told.denied for told in seen))
+
+    def check_the_workers_neighbours_are_not(self) -> bool:
+        code = (
+            "import os,signal\nchild = os.fork()\nif child == 0: signal.pause()\n"
+            "open(f'/proc/{child}/mem','rb'); open(f'/proc/{child}/environ','rb')\n"
+            "os.kill(child, 9); open('/proc/self/mem','rb'); open('/proc/1/status')\n"
+            f"os.open('/proc/{self.worker.pid}/mem', os.O_PATH)\n"
+            f"open('/proc/{self.worker.pid}/maps')"
+        )
+        before = len(self.tampers(Trick.READ))
+        return self.execute(code) == 0 and len(self.tampers(Trick.READ)) == before
+
+    def check_the_agent_is_not_signalled(self) -> bool:
+        code = (
+            "import os,sys\n"
+            f"try: os.kill({self.other_agent}, 19)\n"
+            "except PermissionError: sys.exit(7)"
+        )
+        status = self.execute(code)
+        told = [(each.what, each.denied) for each in self.tampers(Trick.SIGNAL)]
+        wanted = "SIGSTOP at Leakstop's own process", self.denies
+        return os.waitstatus_to_exitcode(status) == 7 * self.denies and told == [wanted]
+
+    def check_nobody_else_takes_the_guard_down(self) -> bool:
+        pins = self.run_dir / "bpf"
+        table = pins / map_pin("refusals")
+        code = (
+            "import ctypes,os,sys\n"
+            "from leakstop.bpf.libbpf import library\n"
+            "lib, libc = library(), ctypes.CDLL(None, use_errno=True)\n"
+            f"link = lib.attempt('bpf_obj_get', b'{pins}/on_option')\n"
+            f"table = lib.attempt('bpf_obj_get', b'{table}')\n"
+            "results = [lib.attempt('bpf_link_detach', link),\n"
+            "  lib.attempt('bpf_map_update_elem', table, bytes(4), bytes(64), 0)]\n"
+            f"if {self.denies}: results += [libc.unlink(b'{pins}/on_option') and -1,\n"
+            f"  libc.umount2(b'{pins}', 2) and -1]\n"
+            "sys.exit(sum(result == -1 for result in results))"
+        )
+        refused_ = os.waitstatus_to_exitcode(self.execute(code))
+        told = [(each.route, each.denied) for each in self.tampers(Trick.BPF) if each.pid]
+        mounts = [(each.route, each.denied) for each in self.tampers(Trick.MOUNT)]
+        wanted = [("BPF_LINK_DETACH", self.denies), ("BPF_MAP_UPDATE_ELEM", self.denies)]
+        ends = [("unlink", True), ("umount", True)] * self.denies
+        return (refused_, told, mounts) == (4 * self.denies, wanted, ends)
