@@ -17,6 +17,7 @@ need libbpf1 sh -c 'ls /usr/lib/*/libbpf.so.1'
 need bpftool command -v bpftool
 need iproute2 command -v ip
 need iptables command -v iptables
+need nftables command -v nft
 need curl command -v curl
 need bind9-dnsutils command -v dig
 need git command -v git
