@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT / "agent"))
 from cover.cells import why_not  # noqa: E402 - found through the lines above
 from cover.clients import CHANNELS, CLIENTS, LEFT_OUT  # noqa: E402
 from cover.encodings import ENCODINGS, NAME_TITLES, NAMES  # noqa: E402
+from generated import between, keep  # noqa: E402 - beside this file
 
 PAIRS = [
     ("argv", "curl"),
@@ -94,21 +94,9 @@ def _left_out(reasons: Iterable[tuple[str, str]]) -> str:
 
 def main() -> int:
     """Write the tables, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare")
     groups = json.loads(RESULTS.read_text(encoding="utf-8"))
     results = {key: outcome for group in groups.values() for key, outcome in group.items()}
-    before = TARGET.read_text(encoding="utf-8")
-    head, _, rest = before.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    after = f"{head}{BEGIN}\n{text(results)}\n{END}{tail}"
-    if parser.parse_args().check:
-        if before == after:
-            return 0
-        print(f"{TARGET.relative_to(ROOT)} is not up to date: run {Path(__file__).name}")
-        return 1
-    TARGET.write_text(after, encoding="utf-8")
-    return 0
+    return keep(TARGET, between(TARGET, BEGIN, END, text(results)), __doc__)
 
 
 if __name__ == "__main__":

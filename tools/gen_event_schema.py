@@ -7,7 +7,6 @@ each field. ``--check`` changes nothing and fails when the file is not up to dat
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import inspect
@@ -22,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "schemas" / "event-v1.schema.json"
 sys.path.insert(0, str(ROOT / "agent"))
 
+from generated import keep  # noqa: E402 - beside this file
 from leakstop.model import event as events  # noqa: E402 - found through the line above
 
 
@@ -85,16 +85,7 @@ def _sentences(kind: type) -> dict[str, str]:
 
 def main() -> int:
     """Write the file, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare")
-    text = json.dumps(schema(), indent=2) + "\n"
-    if parser.parse_args().check:
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{TARGET.relative_to(ROOT)} is not up to date: run {Path(__file__).name}")
-        return 1
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
+    return keep(TARGET, json.dumps(schema(), indent=2) + "\n", __doc__)
 
 
 if __name__ == "__main__":

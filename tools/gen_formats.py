@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ BEGIN = "<!-- formats: written by tools/gen_formats.py -->\n"
 END = "<!-- formats end -->\n"
 sys.path.insert(0, str(ROOT / "agent"))
 
+from generated import between, keep  # noqa: E402 - beside this file
 from leakstop.secrets.catalogue import FORMATS  # noqa: E402 - found through the line above
 from leakstop.secrets.shape import Format  # noqa: E402
 
@@ -42,19 +42,7 @@ def _home(form: Format) -> str:
 
 def main() -> int:
     """Write the table, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare")
-    before = TARGET.read_text(encoding="utf-8")
-    head, _, rest = before.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    after = f"{head}{BEGIN}\n{table()}\n{END}{tail}"
-    if parser.parse_args().check:
-        if before == after:
-            return 0
-        print(f"{TARGET.relative_to(ROOT)} is not up to date: run {Path(__file__).name}")
-        return 1
-    TARGET.write_text(after, encoding="utf-8")
-    return 0
+    return keep(TARGET, between(TARGET, BEGIN, END, table()), __doc__)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ its width (``textLength``), so that it looks the same whatever font is there.
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
@@ -17,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+
+from generated import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "tests" / "golden" / "summary" / "stopped-tls.md"
@@ -254,16 +255,7 @@ def _cells(row: str) -> list[str]:
 
 def main() -> int:
     """Write the picture, or compare it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare")
-    svg = draw(SOURCE.read_text(encoding="utf-8"))
-    if parser.parse_args().check:
-        if TARGET.is_file() and TARGET.read_text(encoding="utf-8") == svg:
-            return 0
-        print(f"{TARGET.relative_to(ROOT)} is not up to date: run {Path(__file__).name}")
-        return 1
-    TARGET.write_text(svg, encoding="utf-8")
-    return 0
+    return keep(TARGET, draw(SOURCE.read_text(encoding="utf-8")), __doc__)
 
 
 if __name__ == "__main__":
