@@ -12,7 +12,7 @@ from leakstop.bpf.libbpf import Library, library
 # <linux/bpf.h>: struct bpf_link_info, struct bpf_prog_info
 _INFO = 256
 _KIND_AT, _PROGRAM_AT, _TARGET_AT = 0, 8, 16
-_PROGRAM_ID_AT, _TAG_AT, _TAG_BYTES = 4, 8, 8
+_TAG_AT, _TAG_BYTES = 8, 8
 _CGROUP, _TCX = 3, 11
 """Kinds of links that root can detach, whoever holds them: the target is 0 then. The others that
 we use refuse it (EOPNOTSUPP)."""
@@ -41,11 +41,6 @@ def program_of(link: int) -> int:
     info = _info(library(), link)
     kind, program = _word(info, _KIND_AT), _word(info, _PROGRAM_AT)
     return 0 if kind in (_CGROUP, _TCX) and not _word(info, _TARGET_AT) else program
-
-
-def program_id(program: int) -> int:
-    """Id of a program."""
-    return _word(_info(library(), program), _PROGRAM_ID_AT)
 
 
 def tag_of(program: int) -> bytes:
@@ -77,4 +72,4 @@ def _word(info: bytes, at: int) -> int:
     return int.from_bytes(info[at : at + 4], "little")
 
 
-__all__ = ["HeldLink", "program_id", "program_of", "runs_like", "tag_of"]
+__all__ = ["HeldLink", "program_of", "runs_like", "tag_of"]

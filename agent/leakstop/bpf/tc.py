@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from leakstop.bpf.held import program_id, program_of, runs_like
+from leakstop.bpf.held import program_of, runs_like
+from leakstop.bpf.ids import object_id
 from leakstop.bpf.libbpf import BpfError, Object, library
 
 _BPF_TCX_EGRESS = 47
@@ -181,12 +182,12 @@ class ClsactFilter:
 
     def holds(self) -> bool:
         """Whether it still is there."""
-        return self._filter.runs(program_id(self._program))
+        return self._filter.runs(object_id(self._program))
 
     def close(self) -> None:
         """Let go; a pinned one stays."""
         if not self._pinned:
-            self._filter.remove(program_id(self._program))
+            self._filter.remove(object_id(self._program))
 
 
 def attach(opened: Object, program: str, ifindex: int) -> Attachment:
@@ -215,7 +216,7 @@ def adopt(
                 return TcxLink(os.dup(descriptor), ifindex)
         elif name.startswith(f"{_FILTER}-{ifindex}-"):
             place = Filter.named(name)
-            if place.runs(program_id(descriptor)):
+            if place.runs(object_id(descriptor)):
                 return ClsactFilter(os.dup(descriptor), place, pinned=True)
     return None
 
@@ -233,7 +234,7 @@ def remove_filters(directory: Path) -> None:
         descriptor = lib.attempt("bpf_obj_get", os.fsencode(pin))
         if descriptor >= 0:
             try:
-                Filter.named(pin.name).remove(program_id(descriptor))
+                Filter.named(pin.name).remove(object_id(descriptor))
             finally:
                 os.close(descriptor)
 
