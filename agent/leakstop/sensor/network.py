@@ -8,6 +8,7 @@ an attacker would try, and it says why connections fail.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -31,6 +32,8 @@ _WORDS = {20: "an address", 21: "an address",
           24: "a route", 25: "a route", 32: "a routing rule", 33: "a routing rule"}  # fmt: skip
 """By RTM_NEW… and RTM_DEL…."""
 _BUFFER = 1 << 17
+_ROUNDS = 64
+"""Reads at a time: whoever changes without end must not keep the agent from all else."""
 
 
 class NetworkWatch:
@@ -85,13 +88,13 @@ class NetworkWatch:
 
 def _changes(family: int, netlink: socket.socket) -> Iterator[tuple[int, Trick, str]]:
     """Who changed what, of all that waits."""
-    while True:
+    for _ in range(_ROUNDS):
         try:
             data = netlink.recv(_BUFFER)
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:  # more was changed than is told
+                continue
             return
-        except OSError:  # ENOBUFS: more was changed than is told
-            continue
         for message in messages(data):
             if family == _NETLINK_NETFILTER:
                 if message.kind == _NEW_GENERATION:
