@@ -84,9 +84,9 @@ def guarded(lab: Lab) -> Iterator[Run]:
             go.touch()
             _wait(Path(f"{end}.x").exists)
             lab.settle()
+            leakstop("stop", *agent)
             report = json.loads(leakstop("report", "--format", "json", *agent).stdout)
             journal = next(run_dir.rglob("events.ndjson")).read_text()
-            leakstop("stop", *agent)
         finally:
             go.touch()
             end.touch()
@@ -198,8 +198,8 @@ def test_forged_lines_give_no_rights_and_are_a_finding(guarded: Run) -> None:
 
 def test_truncation_is_a_finding(guarded: Run) -> None:
     job = guarded(
-        script("truncate -s 0 ../../../_diag/Worker_*.log", "Build"),
-        # Longer than a busy agent takes to ask for its environment: else its name is a guess.
+        # Longer than a busy agent takes to ask for their environment: else their name is a guess.
+        script("truncate -s 0 ../../../_diag/Worker_*.log\nsleep 1", "Build"),
         script(visit(f"http://{BARE}/") + "sleep 1\n", "Test"),
     )
     assert job.steps_to(BARE) == {"Test"}

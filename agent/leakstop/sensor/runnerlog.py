@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,7 @@ _PIECE = 1 << 18
 _PIECES = 256
 """Read at a time: whoever writes without end must not keep the agent from all else."""
 _MOST_WRITERS = 64
+_BELATED_MS = 50
 _MOST_NAME = 1000
 _MOST_NAMELESS = 256
 
@@ -202,12 +204,25 @@ class RunnerLog:
             return
 
     def _judge(self) -> None:
+        writers = self._wrote()
+        if writers:
+            self._take()  # once more: they may just have cut it
         cut, self._cut = self._cut, False
-        route = "cut short" if cut else "written to"
-        touches = self._writes.touches() if self._writes else ()
-        writers = {touch.pid for touch in touches} - {self._worker, os.getpid()}
-        for pid in writers or ({0} if cut else ()):
-            self._accuse(pid, route)
+        if cut and not writers | self._writers:
+            # Whoever cut it is told of a moment later; truncate(2) by its path is never.
+            writers = self._wrote(within_ms=_BELATED_MS) or {0}
+        for pid in writers:
+            self._accuse(pid, "cut short" if cut else "written to")
+
+    def _wrote(self, within_ms: int = 0) -> set[int]:
+        """Who wrote since, besides the worker."""
+        if self._writes is None:
+            return set()
+        if within_ms:
+            waiting = select.poll()
+            waiting.register(self._writes, select.POLLIN)
+            waiting.poll(within_ms)
+        return {touch.pid for touch in self._writes.touches()} - {self._worker, os.getpid()}
 
     def _open(self) -> None:
         """Find the file that the worker itself has open: names in ``_diag`` may be anybody's."""

@@ -20,6 +20,7 @@ from leakstop.model.event import Exec, StepSeen
 from leakstop.model.tamper import Tamper, Trick
 from leakstop.sensor import proc
 from leakstop.sensor.runnerlog import NO_LOG, RunnerLog
+from leakstop.sensor.timer import now_ns
 
 GO = 'until [ -e "$GO" ]; do sleep 0.01; done\n'
 WAIT = "while (!require('fs').existsSync(process.env.GO)) {}"
@@ -42,7 +43,7 @@ class Scene:
         self.told: list[tuple[int, tuple[str, ...]]] = []
         self.job: Job
         self.log: RunnerLog
-        self.before = 0
+        self.before, self.before_ns = 0, 0
         self.notes: tuple[str, ...] = ()
         self._close: Callable[[], None] = lambda: None
 
@@ -52,7 +53,7 @@ class Scene:
         named = [first, *steps]
         self.job = Worker(self._directory).start(named, env={"GO": str(self.go)}, **more)
         until(lambda: "Process started" in self.job.log.read_text())
-        (self.before,) = self._children()
+        (self.before,), self.before_ns = self._children(), now_ns()
         self.log = RunnerLog(
             self.job.pid, str, name_step=lambda t, n: self.told.append((t, tuple(n))), holds=holds
         )
@@ -79,7 +80,9 @@ class Scene:
 
     def exec(self, pid: int, *, tag: int = 0, held: bool = False) -> list[StepSeen]:
         stat = proc.stat(pid)  # rounded down, unlike what the kernel tells
-        start_ns = stat[1] + proc.TICK_NS if stat else time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        start_ns = stat[1] + proc.TICK_NS if stat else now_ns()
+        if pid == self.before:  # it may be gone
+            start_ns = self.before_ns
         event = Exec(
             ts_ns=1,
             pid=pid,
