@@ -29,11 +29,13 @@ WATCHED: dict[str, tuple[str, ...]] = {
     "leakstop.daemon.main": ("serve_owner", "serve_detached"),
     "leakstop.daemon.assemble": ("build_plan", "raise_guard"),
     "leakstop.sensor.kernel": (
-        "KernelSensor._load",
+        "_load",
         "KernelSensor._fill",
-        "KernelSensor._attach",
+        "KernelSensor._make_followers",
+        "KernelSensor.start",
         "KernelSensor._running",
     ),
+    "leakstop.sensor.attachment": ("Attachment.attach", "Attachment.cover_uplinks"),
 }
 """Module → functions; a dot leads into a class."""
 

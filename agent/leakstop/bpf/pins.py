@@ -63,7 +63,7 @@ def names(directory: Path) -> set[str]:
 def held(directory: Path) -> dict[str, int]:
     """Open what is pinned below ``directory``, but for the probes: there may be thousands."""
     lib, found = library(), {}
-    for path in (*directory.glob("*-*"), *directory.glob("on_*"), *directory.glob(f"{MAPS}/*")):
+    for path in (*directory.glob("*[-_]*"), *directory.glob(f"{MAPS}/*")):
         if not path.name.startswith(PROBE):
             descriptor = lib.attempt("bpf_obj_get", os.fsencode(path))
             if descriptor >= 0:
