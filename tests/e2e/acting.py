@@ -305,6 +305,25 @@ def bench(directory: Path, popen: Popen, *, user: int = 0) -> Iterator[Bench]:
             made.close()
 
 
+class Pause:
+    """Where a step waits for the test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._begun, self._go = directory / "begun", directory / "go"
+
+    def __str__(self) -> str:
+        """What the step does there, in its shell."""
+        return f"touch {self._begun}; until [ -e {self._go} ]; do sleep 0.05; done"
+
+    def wait(self) -> None:
+        """Until the step is there."""
+        wait_for(self._begun)
+
+    def end(self) -> None:
+        """Let the step go on."""
+        self._go.touch()
+
+
 def wait_for(path: Path, timeout_s: float = 20) -> None:
     """Wait until ``path`` exists.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.acting import ACTION, Bench, wait_for
+from e2e.acting import ACTION, Bench, Pause, wait_for
 from lab import Lab
 from lab.guard import AGENT
 from lab.network import BARE
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.root, pytest.mark.act]
 
 @pytest.mark.parametrize("mode", ["audit", "block"])
 def test_the_agent_is_killed_in_the_middle(acting: Bench, lab: Lab, mode: str) -> None:
-    begun, go = lab.directory / "begun", lab.directory / "go"
+    pause = Pause(lab.directory)
     run = acting.start(
         f"""
         - uses: {ACTION}
@@ -34,16 +34,15 @@ def test_the_agent_is_killed_in_the_middle(acting: Bench, lab: Lab, mode: str) -
             mode: {mode}
         - id: wait
           run: |
-            touch {begun}
-            until [ -e {go} ]; do sleep 0.05; done
+            {pause}
             curl -sS -m 10 https://other.test/ || true
         """
     )
-    wait_for(begun)
+    pause.wait()
     (directory,) = run.agents
     with closing(AgentClient.connect(directory)) as client:
         os.kill(client.status()["pid"], signal.SIGKILL)
-    go.touch()
+    pause.end()
     outcome = run.wait()
     lab.settle()
     assert outcome.red
@@ -58,20 +57,18 @@ def test_the_agent_is_killed_in_the_middle(acting: Bench, lab: Lab, mode: str) -
 
 def test_the_agent_ends_in_order_before_the_job_does(acting: Bench, lab: Lab) -> None:
     """Whoever is root can end it; that it ended politely proves nothing about the rest."""
-    begun, go = lab.directory / "begun", lab.directory / "go"
+    pause = Pause(lab.directory)
     run = acting.start(
         f"""
         - uses: {ACTION}
-        - run: |
-            touch {begun}
-            until [ -e {go} ]; do sleep 0.05; done
+        - run: {pause}
         """
     )
-    wait_for(begun)
+    pause.wait()
     (directory,) = run.agents
     with closing(AgentClient.connect(directory)) as client:
         client.finish()
-    go.touch()
+    pause.end()
     outcome = run.wait()
     assert outcome.red
     assert [error.title for error in outcome.annotations("error")] == ["Leakstop: not protected"]
@@ -111,16 +108,14 @@ def test_a_step_that_speaks_like_the_hook_is_refused_and_the_hook_is_not(
 
 def test_a_record_that_was_forged_is_not_believed(acting: Bench, lab: Lab) -> None:
     """Agent and supervisor are killed at once, and a report is put where theirs would be."""
-    begun, go = lab.directory / "begun", lab.directory / "go"
+    pause = Pause(lab.directory)
     run = acting.start(
         f"""
         - uses: {ACTION}
-        - run: |
-            touch {begun}
-            until [ -e {go} ]; do sleep 0.05; done
+        - run: {pause}
         """
     )
-    wait_for(begun)
+    pause.wait()
     (directory,) = run.agents
     with closing(AgentClient.connect(directory)) as client:
         agent, so_far = client.status()["pid"], client.report()
@@ -128,7 +123,7 @@ def test_a_record_that_was_forged_is_not_believed(acting: Bench, lab: Lab) -> No
     for pid in (parent_of(agent), agent):
         os.kill(pid, signal.SIGKILL)
     fold.save_final(directory, so_far, fold.load_state(directory).run)
-    go.touch()
+    pause.end()
     outcome = run.wait()
     assert outcome.red
     assert [error.title for error in outcome.annotations("error")] == ["Leakstop: not protected"]

@@ -174,11 +174,17 @@ def test_a_step_that_takes_itself_for_the_hook_is_refused_and_found(runner: Runn
     assert runner.runs == [], said
 
 
-def test_a_guard_that_root_ended_is_missed(runner: Runner) -> None:
-    """By whoever is root and not of the job."""
+def mark_of(runner: Runner) -> Path:
+    """A file by which a step says that it is there."""
     mark = runner.directory / "mark"
     mark.touch()
     mark.chmod(0o666)
+    return mark
+
+
+def test_a_guard_that_root_ended_is_missed(runner: Runner) -> None:
+    """By whoever is root and not of the job."""
+    mark = mark_of(runner)
     job = runner.popen(f"echo here > {mark}; while [ -s {mark} ]; do sleep 0.1; done")
     wait_for_text(mark)
     (run,) = runner.runs
@@ -192,9 +198,7 @@ def test_a_guard_that_root_ended_is_missed(runner: Runner) -> None:
 
 
 def test_what_a_dead_worker_left_goes_with_the_next_job(runner: Runner) -> None:
-    mark = runner.directory / "mark"
-    mark.touch()
-    mark.chmod(0o666)
+    mark = mark_of(runner)
     job = runner.popen(f"echo here > {mark}; exec sleep 60")
     wait_for_text(mark)
     (old,) = runner.runs
