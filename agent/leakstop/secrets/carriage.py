@@ -124,11 +124,6 @@ def judge(
     return Carriage.KILL if leak is Leak.KILL else Carriage.FAIL
 
 
-def is_refused(carriage: Carriage) -> bool:
-    """Whether the flow is refused because of the secret, whatever the rules say of the host."""
-    return carriage is Carriage.KILL
-
-
 def is_public(ip: str) -> bool:
     """Whether a stranger can have the address. One that cannot be read is public."""
     try:

@@ -10,7 +10,7 @@ not stop a build: what is neither is left alone, and a guess is judged more mild
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 
 from leakstop.secrets.catalogue import FORMATS
@@ -85,20 +85,12 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _FORMATS = tuple(form for form in FORMATS if form.found or form.public)
 
 
-def find_in(environment: bytes) -> Iterator[Secret]:
-    """The secrets in an environment block, NUL between its variables.
+def find_in_variable(entry: bytes) -> Secret | None:
+    """The secret in ``NAME=value``, if there is one.
 
     A whole URL with a password in it is not taken: it belongs at a host that no compiled policy
     has, so its own use could not be told from a theft.
     """
-    for entry in environment.split(b"\0"):
-        found = find_in_variable(entry)
-        if found:
-            yield found
-
-
-def find_in_variable(entry: bytes) -> Secret | None:
-    """The secret in ``NAME=value``, if there is one."""
     raw, _, value = entry.partition(b"=")
     value = value.strip()
     if not MIN_GUESSED <= len(value) <= MAX_VALUE:

@@ -107,21 +107,6 @@ def resolve_with_notes(
     return Resolved(destinations, tuple(dict.fromkeys(answers.notes)))
 
 
-def optional_lookups(destinations: Iterable[str]) -> tuple[str, ...]:
-    """Names that apt asks for before its mirror and does without: their SRV records.
-
-    apt looks for ``_http._tcp.HOST`` before HOST (apt-transport-http(1),
-    ``Acquire::EnableSrvRecords``) and takes HOST when there is no answer, so a policy can
-    deny them quietly instead of following a record to a host that nobody named.
-    """
-    lookups = []
-    for destination in destinations:
-        parts = urlsplit(destination)
-        if parts.scheme in _DEFAULT_PORTS and parts.port == _DEFAULT_PORTS[parts.scheme]:
-            lookups.append(f"dns://_{parts.scheme}._tcp.{parts.hostname}")
-    return tuple(dict.fromkeys(lookups))
-
-
 def destination(url: str) -> str | None:
     """``scheme://host:port`` of an index; ``None`` if it is no host's (``file:``, a path).
 

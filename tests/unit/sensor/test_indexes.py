@@ -17,7 +17,7 @@ import pytest
 
 from leakstop.errors import PolicyError
 from leakstop.sensor import indexes
-from leakstop.sensor.indexes import Resolved, destination, optional_lookups, proxy_destination
+from leakstop.sensor.indexes import Resolved, destination, proxy_destination
 
 Answer = Callable[..., Resolved]
 
@@ -328,10 +328,3 @@ def test_destination(url, expected):
 )
 def test_proxy_destination(url, expected):
     assert proxy_destination(url) == expected
-
-
-def test_apt_does_without_the_srv_records_of_its_mirrors():
-    # Only on the default port: apt does not ask for the records of another one.
-    assert optional_lookups(
-        ("http://deb.test:80", "https://deb.test:443", "http://deb.test:8080", "tcp://p.test:3142")
-    ) == ("dns://_http._tcp.deb.test", "dns://_https._tcp.deb.test")
