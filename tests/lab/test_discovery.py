@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab, tokens
+from lab import Lab, steps, tokens
 from lab.guard import FINDINGS, Guarded
 from lab.network import BARE
 from lab.tokens import Token
@@ -106,6 +106,17 @@ def test_a_line_for_its_name_places_it(lab: Lab, leakstop: Guard) -> None:
     assert lab.home.bytes_of(token.value.encode()) == len(token.value)
     assert lab.other.connections == []
     assert assert_found(run, token, "environment of sh")["placed_by"] == "policy"
+
+
+def test_each_step_that_has_it_is_listed(lab: Lab) -> None:
+    """Whoever stole in the second one had it, too: what to rotate hangs on that."""
+    token = tokens.home_made("SHARED_TOKEN")
+    with steps.job(lab, "") as job:
+        for name in ("first", "second"):
+            job.step(name, *step(lab, token, "true"))
+        job.step("third", "sleep", "0.3")
+    (view,) = (each for each in job.report["secrets"] if each["name"] == token.name)
+    assert view["steps"] == ["first", "second"]
 
 
 def test_in_the_very_program_that_brings_it(lab: Lab, leakstop: Guard) -> None:

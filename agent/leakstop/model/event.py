@@ -300,7 +300,8 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True)
 class SecretFound:
-    """A secret that nobody declared: from now on it is watched as well."""
+    """A secret that nobody declared: from now on it is watched as well. Or one that is watched
+    already, in another step."""
 
     ts_ns: int
     name: str

@@ -63,9 +63,9 @@ _MAPPED = bytes(10) + b"\xff\xff"
 
 R = TypeVar("R", bound=ctypes.Structure)
 
-Look = Callable[[records.EventHead, str, bytes, tuple[SecretHit, ...]], tuple[SecretHit, ...]]
-"""Is shown a program that started, with its command line and the secrets that the kernel found
-there; returns those that are there."""
+Look = Callable[[records.EventHead, int, str, bytes, tuple[SecretHit, ...]], tuple[SecretHit, ...]]
+"""Is shown a program that started: its tag, itself, its command line and the secrets that the
+kernel found there; returns those that are there."""
 
 
 class Decoder:
@@ -145,7 +145,7 @@ class Decoder:
         hits = self._hits(record.hits, record.hit_count)
         if self._look is not None:
             # Before anything is masked: a secret of its environment may be on its command line.
-            hits = self._look(record.head, exe, raw, hits)
+            hits = self._look(record.head, record.tag, exe, raw, hits)
         # Masked as one text: a value may hold the NUL between two arguments.
         masked = self._masker.mask_bytes(raw, cut=truncated) if raw else b""
         return Exec(

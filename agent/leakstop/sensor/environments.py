@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Looks into the environment of every program that starts, for secrets that nobody declared.
 
-Most environments are those of the parent, or differ from it in a variable: a whole one that is
-known costs a hash, a known variable a look-up. Only what is new is looked at.
+Most environments are those of the parent, or differ from it in a variable: a whole one that its
+step had before costs a hash, a known variable two look-ups. Only what is new is looked at.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from leakstop.secrets.discovery import find_in_variable
 from leakstop.secrets.inventory import Secret
 from leakstop.sensor import proc
-from leakstop.sensor.inventory import Inventory
+from leakstop.sensor.inventory import Holder, Inventory
 
 MAX_BYTES = 256 * 1024
 """So much of an environment is read; a runner's has 10 KiB."""
@@ -37,21 +37,25 @@ class Environments:
         self._whole: set[int] = set()
         self._variables: set[int] = set()
 
-    def look(self, pid: int, program: str) -> None:
-        """Take what is new in the environment of ``pid``, which runs ``program``."""
+    def look(self, pid: int, program: str, tag: int = 0) -> None:
+        """Take what is new in the environment of ``pid``, which runs ``program``, and tell what
+        else of the secrets the step with this ``tag`` has."""
         block = proc.environ(pid, self._proc, MAX_BYTES)
-        if not self._is_new(self._whole, block):
+        if not self._is_new(self._whole, (tag, block)):
             return
-        entries = [e for e in block.split(b"\0") if e and self._is_new(self._variables, e)]
+        variables = block.split(b"\0")
+        entries = [each for each in variables if each and self._is_new(self._variables, each)]
         source = f"environment of {program.rpartition('/')[2] or 'a process'}"
         found = filter(None, map(find_in_variable, entries))
-        self._inventory.take([Secret(each.name, each.value, (), source) for each in found], pid)
+        holder = Holder(pid, tag, source)
+        self._inventory.take([Secret(each.name, each.value, (), source) for each in found], holder)
+        self._inventory.held((each.partition(b"=")[2].strip() for each in variables), holder)
         if self._names.intersection(proc.text(entry.partition(b"=")[0]) for entry in entries):
-            variables = (proc.text(entry).partition("=") for entry in block.split(b"\0"))
-            self._pointed(pid, {name: value for name, _, value in variables if name in self._names})
+            pairs = (proc.text(each).partition("=") for each in variables)
+            self._pointed(pid, {name: value for name, _, value in pairs if name in self._names})
 
     @staticmethod
-    def _is_new(known: set[int], data: bytes) -> bool:
+    def _is_new(known: set[int], data: bytes | tuple[int, bytes]) -> bool:
         # No value is kept; and as the interpreter's hash is keyed at random (PEP 456), a process
         # cannot choose a variable that passes for another.
         digest = hash(data)

@@ -10,6 +10,7 @@ from leakstop.bpf import fill
 from leakstop.bpf.libbpf import BpfError, Object
 from leakstop.bpf.records import EventHead
 from leakstop.model.event import Event, SecretHit
+from leakstop.model.process import Tag
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.masker import Masker
 from leakstop.secrets.needles import NeedleTable
@@ -63,14 +64,14 @@ class Finder:
         return self._inventory.news()
 
     def look(
-        self, head: EventHead, exe: str, raw: bytes, hits: tuple[SecretHit, ...]
+        self, head: EventHead, tag: int, exe: str, raw: bytes, hits: tuple[SecretHit, ...]
     ) -> tuple[SecretHit, ...]:
         """Find what is secret in a program's environment, and look for it in its arguments.
 
         The kernel looked there when the program started, for what was known then: what is found
         on top of its ``hits`` is marked late, which is in time if nothing was sent yet.
         """
-        self._environments.look(head.pid, exe)
+        self._environments.look(head.pid, exe, tag if tag >= Tag.STEPS else 0)
         late: dict[str, SecretHit] = {}
         for hit in self.needles.scan(raw) if head.ts <= self._inventory.grown_ns else ():
             late.setdefault(hit.secret, hit)

@@ -26,7 +26,8 @@ from leakstop.sensor.timer import now_ns
 
 _DIGEST_CHARACTERS = 8
 _SALT_BYTES = 16
-
+_MAX_TOLD = 16_384
+"""Secrets times steps of which it is said that the one has the other."""
 
 Grown = Callable[[NeedleTable], None]
 """Told of a table that has grown, before the kernel knows of it."""
@@ -42,6 +43,20 @@ class _Home:
     placed_by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose environment holds a secret."""
+
+    pid: int = 0
+    """0: nobody's, it was found elsewhere."""
+    tag: int = 0
+    """Of its step; 0 if it is none's."""
+    source: str = ""
+
+
+_NOBODY = Holder()
+
+
 class Inventory:
     """Grows by what is found, up to ``fill.SPARE_SECRETS``."""
 
@@ -52,6 +67,8 @@ class Inventory:
         self._declared = frozenset(secret.name for secret in plan.secrets)
         self._homes: dict[str, _Home] = {}
         self._values = {secret.value for secret in plan.secrets}
+        self._watched = {secret.value: secret for secret in plan.secrets}
+        self._told: set[tuple[str, int]] = set()
         self.grown_ns = 0
         """Boot clock when something was last found: what was scanned before was not scanned for
         it."""
@@ -67,8 +84,8 @@ class Inventory:
         """Have the programs of ``loaded`` look for what is found; ``grown`` is told first."""
         self._object, self._grown = loaded, grown
 
-    def take(self, found: Iterable[Secret], pid: int = 0) -> None:
-        """Add those of ``found`` that are new; ``pid`` had them."""
+    def take(self, found: Iterable[Secret], holder: Holder = _NOBODY) -> None:
+        """Add those of ``found`` that are new; ``holder`` had them."""
         new: dict[bytes, Secret] = {}
         for secret in found:
             if secret.value not in self._values:
@@ -83,10 +100,17 @@ class Inventory:
         self.masker.learn(taken)
         # Together, because the table is large; one that is too much like others must not keep
         # the rest out.
-        if not self._watch(taken, pid):
-            taken = [secret for secret in taken if self._watch([secret], pid)]
+        if not self._watch(taken, holder):
+            taken = [secret for secret in taken if self._watch([secret], holder)]
         if len(new) > len(taken):
             self._news.append(Loss(now_ns(), "secrets", len(new) - len(taken)))
+
+    def held(self, values: Iterable[bytes], holder: Holder) -> None:
+        """Tell which of ``values`` are secrets that are watched, once for each step."""
+        for value in values if holder.tag else ():
+            secret = self._watched.get(value)
+            if secret is not None and self._is_news(secret, holder):
+                self._news.append(self._found(secret, holder, now_ns()))
 
     def news(self) -> list[Event]:
         """What was found since the last time."""
@@ -99,7 +123,15 @@ class Inventory:
         self._homes[name] = self._home(secret)
         return Secret(name, secret.value, source=secret.source)
 
-    def _watch(self, secrets: Sequence[Secret], pid: int) -> bool:
+    def _is_news(self, secret: Secret, holder: Holder) -> bool:
+        """Whether it was not told yet that this step has it; ``False`` when there is no room."""
+        told = secret.name, holder.tag
+        if told in self._told or len(self._told) >= _MAX_TOLD:
+            return False
+        self._told.add(told)
+        return True
+
+    def _watch(self, secrets: Sequence[Secret], holder: Holder) -> bool:
         """Have them looked for, and reported; ``False`` if that cannot be."""
         try:
             needles = self.needles.extend(secrets)
@@ -115,30 +147,41 @@ class Inventory:
         self.needles = needles
         self.secrets += secrets
         self.grown_ns = now_ns()
-        self._news += (self._found(secret, pid) for secret in secrets)
+        self._watched.update((secret.value, secret) for secret in secrets)
+        for secret in secrets:
+            if holder.tag:
+                self._is_news(secret, holder)
+            self._news.append(self._found(secret, holder, self.grown_ns))
         return True
 
-    def _found(self, secret: Secret, pid: int) -> SecretFound:
-        form, home = formats.recognise(secret), self._homes[secret.name]
+    def _found(self, secret: Secret, holder: Holder, ts_ns: int) -> SecretFound:
+        form, declared = formats.recognise(secret), secret.name in self._declared
+        home = self._homes[secret.name] if not declared else self._home_by_name(secret) or _Home()
         return SecretFound(
-            ts_ns=self.grown_ns,
+            ts_ns=ts_ns,
             name=secret.name,
-            source=secret.source,
+            source=holder.source or secret.source,
             format=form.kind if form else "",
             digest=hashlib.sha256(self._salt + secret.value).hexdigest()[:_DIGEST_CHARACTERS],
             home=home.words,
             placed_by=home.placed_by,
-            guessed=home.mask is None,
+            guessed=home.mask is None and not declared,
             size=len(secret.value),
-            pid=pid,
+            pid=holder.pid,
         )
 
     def _home(self, secret: Secret) -> _Home:
-        by_name = self._policy.homes.get(secret.name)
+        by_name = self._home_by_name(secret)
         if by_name is not None:
-            return _Home(self._tables.homes[secret.name], by_name.text, by_name.placed_by)
+            return by_name
         form = formats.recognise(secret)
         mask = self._tables.format_homes.get(" ".join(form.home)) if form else None
         if form is None or mask is None:
             return _Home()
         return _Home(mask, form.home, "format")
+
+    def _home_by_name(self, secret: Secret) -> _Home | None:
+        home = self._policy.homes.get(secret.name)
+        if home is None:
+            return None
+        return _Home(self._tables.homes[secret.name], home.text, home.placed_by)

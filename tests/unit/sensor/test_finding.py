@@ -18,7 +18,7 @@ from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.needles import table_of
 from leakstop.sensor.environments import MAX_BYTES, Environments
-from leakstop.sensor.inventory import Inventory
+from leakstop.sensor.inventory import Holder, Inventory
 from leakstop.sensor.plan import GuardPlan
 
 RANDOM = random.Random(2)
@@ -75,7 +75,7 @@ def test_the_home_of_what_is_found() -> None:
             Secret("GITLAB", token("glpat-", 20).encode()),
             Secret("NPM", token("npm_").encode()),
         ],
-        pid=7,
+        Holder(pid=7),
     )
     told = {event.name: event for event in found(mine.news())}
     assert {name: (e.home, e.placed_by, e.guessed) for name, e in told.items()} == {
@@ -184,6 +184,51 @@ def test_each_environment_is_looked_at_once(process: Process) -> None:
     process.has(8, b"HOME=/home/ci\0NETRC=/tmp/n\0")
     looking.look(8, "")
     assert pointed[1:] == [(8, {"HOME": "/home/ci", "NETRC": "/tmp/n"})]
+
+
+def test_each_step_that_has_a_secret_is_told_once(process: Process) -> None:
+    declared, one = token(), token()
+    mine = inventory(Secret("DECLARED", declared.encode()))
+    looking = Environments(mine, frozenset(), lambda *_: None, process.root)
+    for pid, block in (
+        (5, f"A_TOKEN={one}\0"),
+        (6, f"A_TOKEN={one}\0X=1\0"),
+        (7, f"X=1\0COPY= {one}\0"),
+        (8, f"A_TOKEN={one}\0"),
+        (9, f"MINE={declared}\0X={one}x\0"),
+    ):
+        process.has(pid, block.encode())
+    for pid, tag in ((5, 16), (6, 16), (7, 17), (8, 17), (8, 18), (9, 0), (9, 18), (9, 18)):
+        looking.look(pid, "/usr/bin/sh", tag)
+    told = found(mine.news())
+    assert [(e.name, e.pid) for e in told] == [
+        ("A_TOKEN", 5),
+        ("A_TOKEN", 7),
+        ("A_TOKEN", 8),
+        ("DECLARED", 9),
+    ]
+    assert [e.guessed for e in told] == [True, True, True, False], "somebody called it a secret"
+    assert len({e.digest for e in told}) == 2
+    assert len(mine.secrets) == 2, "it is looked for once"
+
+
+def test_of_a_declared_secret_the_home_is_the_policys(process: Process) -> None:
+    placed, free = Secret("DEPLOY_TOKEN", token().encode()), Secret("X", token("ghp_").encode())
+    mine = inventory(placed, free)
+    mine.held((placed.value, free.value), Holder(5, 16))
+    assert [(e.home, e.placed_by) for e in found(mine.news())] == [
+        (("deploy.test",), "policy"),
+        ((), ""),
+    ]
+
+
+def test_an_environment_may_be_anything(process: Process) -> None:
+    mine, one, two = inventory(), token(), token("ghp_")
+    process.has(5, f"HOME=/root\0DEPLOY_TOKEN={one}\0=\0broken\0\0A={two}\0".encode())
+    Environments(mine, frozenset(), lambda *_: None, process.root).look(5, "")
+    told = {event.name: event.source for event in found(mine.news())}
+    source = "environment of a process"
+    assert told == {"DEPLOY_TOKEN": source, "A": source}
 
 
 def test_a_process_that_is_gone_has_none(process: Process) -> None:
