@@ -118,9 +118,14 @@ class Running:
         found = [_bpftool(self._lab, "link", "show", "pinned", str(path)) for path in paths]
         return {int(link["id"]) for link in found}
 
+    @property
+    def journal_path(self) -> Path:
+        """Where the agent writes."""
+        return self._reports / "events.ndjson"
+
     def journal(self) -> str:
         """What the agent has written so far."""
-        return (self._reports / "events.ndjson").read_text()
+        return self.journal_path.read_text()
 
     def kill_all(self) -> None:
         """``kill -9`` supervisor and agent, and wait until the client knows."""

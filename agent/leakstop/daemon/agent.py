@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from leakstop.daemon import control, finisher, fold, resume
 from leakstop.daemon.assemble import Guard
 from leakstop.daemon.audience import Audience
 from leakstop.daemon.control import Channel
+from leakstop.daemon.custody import Custody
 from leakstop.daemon.finisher import Refused
 from leakstop.daemon.journal import Journal
 from leakstop.daemon.lifeline import Estate, Lifeline, worker_pidfd
@@ -88,6 +90,7 @@ class Agent:
         self._armed = 0
         self._state: fold.State | None = None
         self._lifeline = lifeline or Lifeline()
+        self._custody = Custody(journal, clock_ns)
         self._audience = Audience(self._selector, owner_uid, self._answer, self._abandon)
         self._to_cut: dict[int, int] = {}
         self._worker = -1
@@ -122,6 +125,7 @@ class Agent:
         if not self._armed:
             changes.undo(self._run_dir)  # of a guard that could not be put in force
         self._selector.close()
+        self._custody.close()
         self._audience.close()
 
     def _watch(self, descriptor: Any, callback: Callable[[], object]) -> None:
@@ -170,7 +174,7 @@ class Agent:
         if self._guard is not None:
             for since_ns, why in self._lifeline.gaps():
                 self._record(Gap(self._clock_ns(), since_ns, why))
-            for event in self._guard.sensor.poll(0.0):
+            for event in chain(self._custody.look(), self._guard.sensor.poll(0.0)):
                 self._record(event)
                 moved += 1
             self._cut()
@@ -289,7 +293,11 @@ class Agent:
         run, words = (kept.run, kept.words) if kept else (secrets.token_hex(16), "")
         about = (guard.policy, guard.views, request.job, guard.local)
         state = fold.State(*about, self._journal_path, run, words)
-        self._keep(state, guard.sensor)
+        try:
+            fold.save_state(self._run_dir, state)
+        except LeakstopError:  # it could not be accounted for
+            guard.sensor.close()
+            raise
         return guard, state
 
     def _guard_dir(self, number: int) -> Path:
@@ -318,19 +326,6 @@ class Agent:
         self._watch_worker(estate.worker)
         self._lifeline.attached()
 
-    def _keep(self, state: fold.State, sensor: Sensor) -> None:
-        """Write ``state`` down, or take ``sensor`` down: its guard could not be accounted for."""
-        try:
-            fold.save_state(self._run_dir, state)
-        except OSError as error:
-            sensor.close()
-            raise LeakstopError(
-                f"the guard's record cannot be written: {error.strerror}",
-                why="without it, nobody could tell what happened if the agent died",
-                fix="make room on that disk",
-                where=str(self._run_dir),
-            ) from error
-
     def _learn(self, message: dict[str, Any]) -> dict[str, Any]:
         """Keep the first words that come: later ones may be the job's."""
         self._armed_guard()
@@ -345,6 +340,8 @@ class Agent:
         for event in previous.sensor.poll(0.0):
             self._journal.write(event)
         self._close_sensor(previous.sensor)
+        for event in self._custody.look(whole=True):
+            self._record(event)
         fresh = [self._annotated(event) for event in self._guard.sensor.poll(0.0)]
         for event in fresh:
             self._journal.write(event)
@@ -371,6 +368,8 @@ class Agent:
         self._close_sensor(guard.sensor)
         for undo in guard.undo:
             undo()
+        for event in self._custody.look(whole=True):
+            self._record(event)
         self._record(Finished(ts_ns=self._clock_ns()))
         self._journal.close()
         report = self._report(finished=True)

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from leakstop.daemon import journal
 from leakstop.engine.commands import Command
 from leakstop.engine.core import Engine
-from leakstop.errors import CoverageError, trace
+from leakstop.errors import CoverageError, LeakstopError, trace
 from leakstop.model.codec import from_json, to_json
 from leakstop.model.coverage import Loss
 from leakstop.model.event import Event, Started
@@ -53,19 +53,29 @@ class State:
 
 
 def save_state(directory: Path, state: State) -> None:
-    """Write ``state`` for whoever has to fold the journal after the agent's death."""
-    _write(
-        directory / STATE,
-        {
-            "policy": to_canonical(state.policy).decode(),
-            "secrets": to_json(state.secrets),
-            "job": to_json(state.job),
-            "local": [str(network) for network in state.local],
-            "journal": str(state.journal),
-            "run": state.run,
-            "words": state.words,
-        },
-    )
+    """Write ``state`` for whoever has to fold the journal after the agent's death.
+
+    Raises:
+        LeakstopError: the disk is full, or not there.
+    """
+    document = {
+        "policy": to_canonical(state.policy).decode(),
+        "secrets": to_json(state.secrets),
+        "job": to_json(state.job),
+        "local": [str(network) for network in state.local],
+        "journal": str(state.journal),
+        "run": state.run,
+        "words": state.words,
+    }
+    try:
+        _write(directory / STATE, document)
+    except OSError as error:
+        raise LeakstopError(
+            f"the guard's record cannot be written: {error.strerror}",
+            why="without it, nobody could tell what happened if the agent died",
+            fix="make room on that disk",
+            where=str(directory),
+        ) from error
 
 
 def load_state(directory: Path) -> State:

@@ -11,9 +11,11 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from leakstop.daemon.seal import Seal
 from leakstop.model.codec import event_from_json, event_to_json
 from leakstop.model.event import Event
 
@@ -22,24 +24,42 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 """Made once: ``json.dumps`` with separators makes one for every record."""
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What somebody else did to the file."""
+
+    route: str
+    """E.g. ``cut short``."""
+    mended: bool = False
+    """It holds what it has to."""
+
+
 class Journal:
     """Appends events to a file. Writing never raises; what was lost is counted."""
 
-    def __init__(self, descriptor: int) -> None:
-        """Take over ``descriptor``, a file open for appending."""
+    def __init__(self, descriptor: int, path: Path | None = None) -> None:
+        """Take over ``descriptor``, a file open for appending; ``path``, if nobody else may put
+        another one there."""
         self._descriptor = descriptor
+        self._path = path
         self._lines: list[bytes] = []
         self.lost = 0
         """Events that could not be written."""
         self._why = ""
-        self._size = os.fstat(descriptor).st_size
-        self._shortened = False
+        self._seal = Seal(descriptor)
+        self._changes: list[Change] = []
+        self._altered = False
+        self._unproven = False
 
     @classmethod
     def create(cls, path: Path, mode: int = 0o640) -> Journal:
         """Start a new journal at ``path``."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        return cls(os.open(path, flags, mode))
+        return cls(os.open(path, flags, mode), path)
+
+    def fileno(self) -> int:
+        """The file's descriptor."""
+        return self._descriptor
 
     def reopened(self) -> BinaryIO:
         """The file that is written, to be read from its beginning, whatever its name means now."""
@@ -56,12 +76,12 @@ class Journal:
         if not lines:
             return
         try:
-            whole = os.fstat(self._descriptor).st_size
-            self._shortened |= whole < self._size
+            self._check_size()
+            whole, data = self._seal.size, b"".join(lines)
+            self._seal.begin(data)
             try:
-                data = b"".join(lines)
                 _write_all(self._descriptor, data)
-                self._size = whole + len(data)
+                self._seal.done(whole + len(data))
             except OSError:
                 # A partial line would swallow the next one. Giving space back needs none.
                 with contextlib.suppress(OSError):
@@ -76,6 +96,51 @@ class Journal:
         self.flush()
         os.close(self._descriptor)
 
+    def changed(self, *, whole: bool = False) -> Change | None:
+        """The gravest thing that somebody else has done to the file since this was last asked.
+
+        ``whole``: read all of it. What is written over leaves the size as it was.
+        """
+        with contextlib.suppress(OSError):
+            self._check_size()
+            self._check_place()
+            if whole and not self._seal.holds():
+                self._seal.give_up()
+                self._note("written over")
+        changes, self._changes = self._changes, []
+        return min(changes, key=lambda change: change.mended, default=None)
+
+    def take_over(self) -> None:
+        """Go on where the agent before has stopped, with what that one has written."""
+        route = self._seal.take_over()
+        if route:
+            self._note(route, mended=self._seal.proves)
+            self._unproven = not self._seal.proves
+
+    def _check_size(self) -> None:
+        there = os.fstat(self._descriptor).st_size
+        if self._seal.kept and there > self._seal.size:
+            os.ftruncate(self._descriptor, self._seal.size)
+            self._note("written to", mended=True)
+        elif self._seal.kept and there < self._seal.size:
+            self._seal.give_up()
+            self._note("cut short")
+
+    def _check_place(self) -> None:
+        path, self._path = self._path, None
+        if path is not None:
+            try:
+                if os.path.samestat(path.lstat(), os.fstat(self._descriptor)):
+                    self._path = path
+                    return
+            except OSError:
+                pass
+            self._note("moved or removed")
+
+    def _note(self, route: str, *, mended: bool = False) -> None:
+        self._changes.append(Change(route, mended))
+        self._altered |= not mended
+
     def notes(self) -> tuple[str, ...]:
         """Say what is missing, for the report's coverage; empty when nothing is."""
         notes = []
@@ -84,10 +149,15 @@ class Journal:
                 f"The journal could not be written ({self._why}): {self.lost} events are not in "
                 "it. The guard went on, and this report comes from memory."
             )
-        if self._shortened:
+        if self._unproven:
             notes.append(
-                "Somebody has shortened the journal: events are missing in it. This report comes "
-                "from memory."
+                "Somebody has changed the journal while no agent watched it: what this report says "
+                "of the time before comes from it, and may be incomplete or forged."
+            )
+        elif self._altered:
+            notes.append(
+                "Somebody has changed the journal: events are missing in it, or are not ours. This "
+                "report comes from memory."
             )
         return tuple(notes)
 

@@ -46,6 +46,7 @@ def resume(
     """
     request = request_from_json(estate.request)
     run_dir, written = record
+    written.take_over()
     with written.reopened() as file:
         lost = Counter[str]()
         for event in journal.read(file):

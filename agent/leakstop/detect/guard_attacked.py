@@ -4,7 +4,7 @@
 Why: who is root in a job can silence a monitor, and does that before anything else.
 Sees: the guard's programs detached, its maps read or written, its pins removed; signals, ptrace
 and memory access at its process, and signals that make the runner's worker dump its memory; the
-action's files or the runner's log replaced.
+action's files or the runner's log replaced; the agent's journal changed.
 Quiet when: never; the agent, its supervisor and the kernel itself are not the job.
 """
 
@@ -33,6 +33,7 @@ _DONE = {
     Trick.MOUNT: "It took away {what} ({route}).",
     Trick.ACTION: "It replaced {what}, which this action runs from.",
     Trick.RUNNER_LOG: "It wrote {what}, which says which step is which.",
+    Trick.JOURNAL: "It changed {what}, which the agent alone writes.",
 }
 
 
@@ -57,7 +58,7 @@ class GuardAttacked(Detector[Tamper]):
 
 def _seen(event: Tamper) -> str:
     done = _DONE[event.trick].format(what=event.what, route=event.route)
-    return f"{done} {outcome(event)}"
+    return f"{done} {'The agent has put it right.' if event.mended else outcome(event)}"
 
 
 def _found(event: Tamper) -> str:

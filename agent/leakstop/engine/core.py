@@ -52,7 +52,7 @@ from leakstop.model.event import (
 )
 from leakstop.model.flow import Flow, Stream
 from leakstop.model.report import FlowRecord, Job, PolicyView, Report, SecretView, at_port
-from leakstop.model.tamper import KERNEL_TRICKS, Tamper
+from leakstop.model.tamper import KERNEL_TRICKS, Tamper, Trick
 from leakstop.model.verdict import Action, Carriage, Mode, Reason
 from leakstop.policy.canonical import to_document
 from leakstop.policy.rules import IPNetwork, Policy
@@ -214,7 +214,8 @@ class Engine:
     def _is_strangers(self, event: Tamper) -> bool:
         """Whether somebody else on the machine did it, where only a part of it is guarded."""
         whole = self._coverage.started is None or self._coverage.started.scope == "machine"
-        return not (whole or event.trick in KERNEL_TRICKS or self._lineage.knows(event.pid))
+        ours = event.trick is Trick.JOURNAL or event.trick in KERNEL_TRICKS
+        return not (whole or ours or self._lineage.knows(event.pid))
 
     def _attempt(self, event: Attempt) -> list[Command]:
         """Explain, count and show an attempt to reach something; stop a leak under way."""

@@ -42,6 +42,8 @@ class Trick(str, Enum):
     """The runner's diagnostic log, which names the steps."""
     FINISH = "finish"
     """The guard's end, or a change of it, asked for by somebody who may not."""
+    JOURNAL = "journal"
+    """The agent's own record of what happened."""
 
 
 KERNEL_TRICKS = tuple(Trick)[: list(Trick).index(Trick.FIREWALL)]
