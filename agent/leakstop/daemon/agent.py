@@ -365,6 +365,7 @@ class Agent:
         guard.sensor.look()
         self._pump()
         self._lifeline.ending()
+        self._pump()  # it may have told meanwhile since when this one was stopped
         self._close_sensor(guard.sensor)
         for undo in guard.undo:
             undo()

@@ -17,6 +17,7 @@ from leakstop.daemon.agent import Agent
 from leakstop.daemon.assemble import Guard, secret_views
 from leakstop.daemon.control import Channel
 from leakstop.daemon.journal import Journal
+from leakstop.daemon.lifeline import Lifeline
 from leakstop.daemon.request import ArmRequest, request_to_json
 from leakstop.model.event import Event
 from leakstop.model.verdict import Mode
@@ -86,6 +87,7 @@ class Scene:
     refusal: Exception | None = None
     journal_fd: int = -1
     owner_uid: int = 0
+    lifeline: Lifeline | None = None
 
     def raise_guard(self, asked: ArmRequest, directory: Path, **_: Any) -> Guard:
         """Stands for what loads the kernel."""
@@ -105,6 +107,7 @@ class Scene:
             self.raise_guard,
             journal_path=path,
             owner_uid=self.owner_uid,
+            lifeline=self.lifeline,
             clock_ns=lambda: END_NS,
         )
         ours, theirs = socket.socketpair()

@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from leakstop.act import kill as killer
 from leakstop.daemon import agent as agent_module
 from leakstop.daemon import fold
 from leakstop.daemon.control import Channel
+from leakstop.daemon.lifeline import Lifeline
 from leakstop.errors import ExitCode, LeakstopError, UnsupportedError
 from leakstop.model.codec import from_json
 from leakstop.model.report import Job, Report
@@ -84,6 +87,33 @@ def test_events_are_taken_in_without_anybody_asking(tmp_path: Path) -> None:
         channel.ask("finish")
 
     scene.play(client)
+
+
+def test_a_gap_that_is_told_when_the_guard_ends_is_in_the_report(tmp_path: Path) -> None:
+    """The agent is let go on after it was stopped, and is asked to end before it hears since when
+    it was away."""
+    ours, theirs = socket.socketpair()
+    supervisor = Channel(theirs)
+
+    def supervise() -> None:
+        while (message := supervisor.receive()) is not None:
+            if message["what"] == "ending":
+                supervisor.send({"what": "away", "since_ns": 3, "why": "the agent was stopped"})
+            if message["what"] in ("armed", "ending"):
+                supervisor.send({"what": "let go"})
+
+    def client(channel: Channel) -> None:
+        arm(channel, request(POLICY))
+        report = report_of(channel.ask("finish"))
+        assert [gap.why for gap in report.coverage.gaps] == ["the agent was stopped"]
+        assert report.exit_code is ExitCode.COVERAGE
+
+    line = Lifeline(ours)
+    thread = threading.Thread(target=supervise)
+    thread.start()
+    Scene(tmp_path, [FakeSensor([begin()])], lifeline=line).play(client)
+    line.cut()
+    thread.join(10)
 
 
 def test_a_leak_under_way_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
