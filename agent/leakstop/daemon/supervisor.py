@@ -128,6 +128,8 @@ class Supervisor:
             self._listen(child)
             state = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WSTOPPED | os.WNOHANG)
             if state is not None and state.si_code != os.CLD_STOPPED:
+                while self._hear(child):
+                    pass  # its last words: what the kernel knows, the next one has to know
                 os.close(child.descriptor)
                 if child.channel is not None:
                     child.channel.close()
@@ -172,12 +174,17 @@ class Supervisor:
         if child.channel is not None:
             watched.append(child.channel.socket.fileno())
         ready, _, _ = select.select(watched, [], [], TICK_S)
-        if child.channel is None or child.channel.socket.fileno() not in ready:
-            return
+        if child.channel is not None and child.channel.socket.fileno() in ready:
+            self._hear(child)
+
+    def _hear(self, child: _Child) -> bool:
+        """Take in what the agent has said; ``False`` if that is nothing."""
+        if child.channel is None:
+            return False
         try:
             messages = child.channel.take(child.channel.socket.recv(1 << 20))
         except BlockingIOError:
-            return
+            return False
         except (OSError, ValueError):
             messages = None
         if messages is None:
@@ -188,6 +195,7 @@ class Supervisor:
             if child.channel is not None and message["what"] in ("armed", "ending"):
                 with contextlib.suppress(OSError):
                     child.channel.send({"what": "let go"})
+        return child.channel is not None
 
     def _take(self, message: dict[str, object]) -> None:
         what, estate = message["what"], self._next or self._estate
