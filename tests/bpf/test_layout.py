@@ -17,6 +17,7 @@ from leakstop.bpf.libbpf import Object, library
 from leakstop.model.channel import Channel, Library, Tie
 from leakstop.model.tamper import KERNEL_TRICKS
 from leakstop.model.verdict import Action, Carriage, Reason
+from leakstop.policy.scopes import PROGRAM_BYTES
 
 BPF = Path(records.__file__).parent
 OBJECTS = sorted(BPF.glob("leakstop.*.bpf.o"))
@@ -87,3 +88,7 @@ def test_enums_follow_the_model(path: Path, name: str, prefix: str, words: list[
     body = header.partition(f"enum {name} {{")[2].partition("}")[0]
     words_there = re.sub(r"/\*.*?\*/", "", body, flags=re.DOTALL).split(",")
     assert [word.strip().removeprefix(prefix) for word in words_there if word.strip()] == words
+
+
+def test_a_policy_takes_a_path_for_which_the_key_has_room() -> None:
+    assert values.PROGRAM_MAX - len("\0") == PROGRAM_BYTES

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from lab import Lab
 from lab.guard import agent_of
 from lab.network import BARE, OTHER, RESOLVER
 from lab.steps import job, python, wait_for
+from leakstop.policy.scopes import PROGRAM_BYTES
 
 pytestmark = pytest.mark.root
 
@@ -31,6 +33,7 @@ except OSError as error:
     sys.exit(error.errno)
 """
 EPERM = 1
+CURLS_EPERM = 7
 AGENT_LIVES_S = 1.5
 """Longer than the kernel believes in an agent that gives no sign."""
 
@@ -331,6 +334,20 @@ def test_a_bare_name_is_the_files_own(lab: Lab) -> None:
     copies = "mkdir d; cp {program} d/curl; d/curl {url} && cp {program} d/wget; ! d/wget {url}"
     with job(lab, PROGRAMS % (BARE, "curl")) as guarded:
         assert guarded.step("any", "bash", "-ec", copies.format(**words)).code == 0
+
+
+def test_the_longest_path_that_a_policy_takes(lab: Lab) -> None:
+    here = lab.directory.resolve()
+    deep = here / ("d" * (PROGRAM_BYTES - len(f"{here}//up"))) / "up"
+    named = here / ("n" * (PROGRAM_BYTES - len(f"{here}/")))
+    longer = here / f"{named.name}n" / named.name
+    assert len(str(deep)) == len(str(named)) == PROGRAM_BYTES
+    for copy in (deep, named, longer):
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(_real("curl"), copy)
+    with job(lab, PROGRAMS % (BARE, f"['{deep}', '{named.name}']")) as guarded:
+        for copy, code in ((deep, 0), (named, 0), (longer, CURLS_EPERM)):
+            assert guarded.step("any", str(copy), "-sS", f"http://{BARE}/").code == code, copy
 
 
 def test_the_report_tells_a_program_without_a_file(lab: Lab) -> None:

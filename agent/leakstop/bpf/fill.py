@@ -264,9 +264,7 @@ def _ports(tables: Tables) -> Iterator[Entry]:
 
 def _programs(scopes: Scopes) -> Iterator[Entry]:
     for program, vector in scopes.programs.items():
-        key = program_key(program)
-        if len(key) < values.PROGRAM_MAX:
-            yield key.ljust(values.PROGRAM_MAX, b"\0"), vector_bytes(vector)
+        yield program_key(program).ljust(values.PROGRAM_MAX, b"\0"), vector_bytes(vector)
 
 
 def _bloom(stride: int, grams: Collection[int], before: bytes = b"") -> bytes:

@@ -23,7 +23,7 @@ from leakstop.policy.rules import (
     Rule,
     to_network,
 )
-from leakstop.policy.scopes import Scope
+from leakstop.policy.scopes import Scope, fits_kernel
 
 _LABEL = "[a-z0-9_-]{1,63}"
 _NAME = re.compile(rf"(\*\*?\.)?((?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*)", re.ASCII)
@@ -121,6 +121,8 @@ def _scope(document: object) -> Scope:
     )
     runner = fields.has("runner") and fields.take("runner", bool)
     fields.end()
+    if not all(map(fits_kernel, process)):
+        raise refused("a program that the kernel has no room for")
     return Scope(step, process, container, runner)
 
 

@@ -12,7 +12,7 @@ from leakstop.policy import keys
 from leakstop.policy.fields import Fields, items, scalar
 from leakstop.policy.place import DestinationError
 from leakstop.policy.problem import Source
-from leakstop.policy.scopes import Scope
+from leakstop.policy.scopes import PROGRAM_BYTES, Scope, fits_kernel
 from leakstop.policy.source import Sequence
 
 
@@ -71,6 +71,11 @@ def _program(text: str) -> str:
         raise DestinationError(
             f"`process: {text}` is no path of an executable",
             fix=f"write `{plain}`" if plain != "/" else "write its whole path",
+        )
+    if not fits_kernel(text):
+        raise DestinationError(
+            f"this `process` is too long: the kernel compares up to {PROGRAM_BYTES} bytes",
+            fix="put the program where its whole path is shorter",
         )
     return text
 

@@ -57,9 +57,18 @@ class Scope:
 
 EVERYBODY = Scope()
 
+PROGRAM_BYTES = 255
+"""Of a path: the kernel's key has no room for more (``PROGRAM_MAX`` of ``bpf/values.h``), and
+who runs a program at a longer one is not known to it, by its bare name neither."""
+
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]*[A-Za-z0-9]|[A-Za-z][A-Za-z0-9/._ -]*[A-Za-z0-9]")
 """Text that is itself in YAML, inside of brackets too."""
+
+
+def fits_kernel(program: str) -> bool:
+    """Whether the kernel can know it: a path, or a bare name with the shortest one before it."""
+    return len(program.encode(errors="surrogateescape")) + ("/" not in program) <= PROGRAM_BYTES
 
 
 def written(scope: Scope) -> Iterator[str]:
@@ -153,4 +162,4 @@ class Scopes:
         )
 
 
-__all__ = ["EVERYBODY", "Scope", "Scopes", "written"]
+__all__ = ["EVERYBODY", "PROGRAM_BYTES", "Scope", "Scopes", "fits_kernel", "written"]

@@ -193,6 +193,7 @@ ENTRY = ("rules", 0, "names", 0)
         (put("rules", 0, "scope", {"step": "x"}), "`step` of a scope"),
         (put("rules", 0, "scope", {"step": [1]}), "something else than text"),
         (put("rules", 0, "scope", {"step": []}), "not in their one form and order"),
+        (put("rules", 0, "scope", {"process": ["/" + "x" * 255]}), "the kernel has no room for"),
         (put("rules", 0, "scope", {"runner": False}), "not in their one form and order"),
         (put("rules", 0, "scope", {"runner": 1}), "`runner` of a scope"),
         (put("rules", 0, "action", "maybe"), "`action` of a rule"),
