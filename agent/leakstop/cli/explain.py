@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 def explanations(
     wish: Wish, destination: str, who: Mapping[str, tuple[str, ...]], ask: Ask
 ) -> list[str]:
-    """One explanation for each flow that ``destination`` stands for.
+    """One explanation for each flow that ``destination`` stands for, then what holds for all.
 
     Args:
         wish: where the policy is.
@@ -55,7 +55,7 @@ def explanations(
     from leakstop.model.verdict import Action, RuleRef
     from leakstop.policy.cases import sample, who_of
     from leakstop.policy.destination import parse
-    from leakstop.policy.explain import explain
+    from leakstop.policy.explain import describe_lockdown, explain
     from leakstop.policy.place import DestinationError
     from leakstop.policy.rules import Rule
     from leakstop.policy.scopes import Scope
@@ -67,7 +67,8 @@ def explanations(
         raise UsageError(error.what, why=error.why, fix=error.fix, where="HOST") from error
     somebody = who_of(Scope(**who))  # type: ignore[arg-type]
     flows = [sample(rule, somebody) for rule in found if isinstance(rule, Rule)]
-    return [str(explain(built.policy, flow)) for flow in flows]
+    told = [str(explain(built.policy, flow)) for flow in flows]
+    return [*told, *filter(None, [describe_lockdown(built.policy)])]
 
 
 __all__ = ["configure", "explanations", "run"]

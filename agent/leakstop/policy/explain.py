@@ -24,6 +24,11 @@ from leakstop.policy.scopes import EVERYBODY, Scope
 
 _NEAR = 3
 """Rules that just miss: a few help, all those of a long policy do not."""
+_TAKEN = {
+    frozenset({"sudo"}): "sudo is taken from the job, but with Docker it can still become root",
+    frozenset({"docker"}): "Docker is taken from the job, but with sudo it can take it back",
+    frozenset({"sudo", "docker"}): "sudo and Docker are taken from the job",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,12 @@ def explain(policy: Policy, flow: Flow, *, local: Sequence[IPNetwork] = ()) -> E
         sink=is_sink(policy, flow),
         near=tuple(islice(_near(policy, flow), _NEAR)) if unnamed else (),
     )
+
+
+def describe_lockdown(policy: Policy) -> str:
+    """Say what is taken from the job, whatever the mode; empty if nothing is."""
+    taken = _TAKEN.get(policy.lockdown)
+    return f"lockdown: {taken}" if taken else ""
 
 
 def printable(text: str) -> str:
@@ -196,6 +207,7 @@ def _missed(place: NamePlace, name: str) -> str:
 __all__ = [
     "Explanation",
     "describe_flow",
+    "describe_lockdown",
     "describe_owner",
     "describe_place",
     "describe_rule",

@@ -217,9 +217,30 @@ def test_explain_asks_for_somebody(
     assert says in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("taken", "says"),
+    [
+        ("sudo", "lockdown: sudo is taken from the job, but with Docker it can still become root"),
+        ("docker", "lockdown: Docker is taken from the job, but with sudo it can take it back"),
+        ("[docker, sudo]", "lockdown: sudo and Docker are taken from the job"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["audit", "block"])
+def test_explain_says_what_is_taken_from_the_job(
+    repository: Path, capfd: pytest.CaptureFixture[str], mode: str, taken: str, says: str
+) -> None:
+    base = f"version: 1\nlockdown: {taken}\n"
+    (repository / "base.yml").write_text(base)
+    (repository / "ci.yml").write_text(f"version: 1\nmode: {mode}\nextends: ./base.yml\n")
+    assert entry.main(["explain", "ci.yml", "a.test"]) == ExitCode.CLEAN
+    assert capfd.readouterr().out.splitlines()[-1] == says
+
+
 def test_explain_names_the_line(capfd: pytest.CaptureFixture[str]) -> None:
     entry.main(["explain", "ci.yml", "api.example.test"])
-    assert "ci.yml:3" in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "ci.yml:3" in out
+    assert "lockdown" not in out
 
 
 @pytest.mark.parametrize("destination", ["a b", "registry:pip", "github", "*.test", "x:0"])
