@@ -17,6 +17,7 @@ from leakstop.act import cut
 from leakstop.daemon import memory
 from leakstop.errors import ExitCode, LeakstopError
 from leakstop.sensor.machine import KERNEL_FLOOR, Machine
+from leakstop.sensor.trial import Trial, try_load
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Diagnosis:
     """Why a connection that is denied later than at its start hangs; empty if it is ended."""
     locks: bool = True
     """The agent's memory can be kept out of swap space."""
+    undenied: str = ""
+    """Why what root does to the guard is seen but not denied; empty if it is denied."""
 
     @property
     def sensor(self) -> str:
@@ -60,11 +63,13 @@ def diagnose(machine: Machine) -> Diagnosis:
     """Find out which sensor works on ``machine``, which must be this one."""
     obstacles = machine.missing()
     tried = not obstacles
-    if tried and (refusal := _load()) is not None:
-        obstacles = (refusal,)
+    trial = _try_load() if tried else Trial()
+    if trial.refused:
+        obstacles = (trial.refused,)
     sniffs = "CAP_NET_RAW" in machine.capabilities and importlib.util.find_spec("scapy") is not None
     hangs = "" if obstacles else cut.refusal()
-    return Diagnosis(machine, tried, obstacles, sniffs, hangs, memory.can_lock())
+    locks = memory.can_lock()
+    return Diagnosis(machine, tried, obstacles, sniffs, hangs, locks, trial.undenied)
 
 
 def lines(diagnosis: Diagnosis) -> list[str]:
@@ -98,6 +103,7 @@ def to_json(diagnosis: Diagnosis) -> dict[str, Any]:
         "programs_loaded": diagnosis.tried and not diagnosis.obstacles,
         "obstacles": list(diagnosis.obstacles),
         "can_cut": not (diagnosis.obstacles or diagnosis.hangs),
+        "can_deny_root": not (diagnosis.obstacles or diagnosis.undenied),
         "can_lock_memory": diagnosis.locks,
         "portable_sees_dns": diagnosis.sniffs,
         "machine": {
@@ -120,6 +126,7 @@ def _conclusion(diagnosis: Diagnosis) -> list[str]:
             "The kernel sensor works: its programs were loaded and taken out again.",
             "It sees every process, connection and DNS question, and `mode: block` can deny.",
             *_cutting(diagnosis.hangs),
+            *_denying(diagnosis.undenied),
         ]
     if diagnosis.machine.uid != 0 and not diagnosis.tried:
         advice = "Ask again as root (`sudo leakstop doctor`): this is what an ordinary user can do."
@@ -144,12 +151,17 @@ def _cutting(hangs: str) -> list[str]:
     ]
 
 
-def _load() -> str | None:
-    """Load the kernel sensor's programs and take them out again; why that failed, if it did."""
-    from leakstop.sensor.kernel import KernelSensor
+def _denying(undenied: str) -> list[str]:
+    if not undenied:
+        return ["`mode: block` also denies what root in the job does to the guard."]
+    return [
+        "What root in the job does to the guard is seen and fails the job, but `mode: block`",
+        f"cannot deny it: {undenied}.",
+    ]
 
+
+def _try_load() -> Trial:
     try:
-        reason: str | None = KernelSensor.try_load()
+        return try_load()
     except LeakstopError as error:
-        return f"{error.what}: {error.why}" if error.why else error.what
-    return reason
+        return Trial(f"{error.what}: {error.why}" if error.why else error.what)

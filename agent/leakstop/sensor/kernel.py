@@ -14,14 +14,8 @@ from leakstop.bpf import fill, records
 from leakstop.bpf.libbpf import Object, library
 from leakstop.bpf.ring import Ring
 from leakstop.bpf.values import Protected
-from leakstop.errors import UnsupportedError
 from leakstop.model.coverage import Loss
 from leakstop.model.event import Event, ProcessSeen, Started
-from leakstop.model.verdict import Mode
-from leakstop.policy.rules import Policy
-from leakstop.policy.tables import compile_tables
-from leakstop.secrets.encodings import Needle
-from leakstop.secrets.needles import build
 from leakstop.sensor import proc
 from leakstop.sensor.attachment import Attachment
 from leakstop.sensor.containers import Containers
@@ -32,7 +26,7 @@ from leakstop.sensor.finder import Finder
 from leakstop.sensor.follower import Follower
 from leakstop.sensor.in_force import InForce
 from leakstop.sensor.inspect import Inspector
-from leakstop.sensor.load import load, load_upon, object_path, uprobes
+from leakstop.sensor.load import load, load_upon, require_machine, uprobes
 from leakstop.sensor.locals import read_networks
 from leakstop.sensor.neighbours import Neighbours
 from leakstop.sensor.network import NetworkWatch
@@ -94,7 +88,7 @@ class KernelSensor:
             UnsupportedError: this machine cannot do it, and why.
         """
         plan = self._plan
-        _require_machine(plan.cgroup)
+        require_machine(plan.cgroup)
         assert plan.cgroup is not None
         try:
             self._object = _load(plan, plan.cgroup)
@@ -168,20 +162,6 @@ class KernelSensor:
         if self._object is not None:
             self._object.close()
             self._object = None
-
-    @classmethod
-    def try_load(cls) -> str | None:
-        """Load the programs without attaching them; return why that fails, or ``None``."""
-        # In block mode and with something to look for: the verifier leaves out what the
-        # constants rule out, and what it left out proves nothing.
-        policy = Policy(mode=Mode.BLOCK)
-        needles = build([Needle(b"an inert needle", "NONE", "raw")])
-        try:
-            _require_machine(None)
-            load(policy, compile_tables(policy), needles, uplinks=True).close()
-        except UnsupportedError as error:
-            return f"{error.what}. {error.why}".strip()
-        return None
 
     # -- in force -----------------------------------------------------------------------
 
@@ -328,28 +308,6 @@ def _load(plan: GuardPlan, cgroup: Path) -> Object:
         cgroup=cgroup.stat().st_ino,
         worker=plan.worker_pid,
     )
-
-
-def _require_machine(cgroup: Path | None) -> None:
-    if os.geteuid() != 0:
-        raise UnsupportedError(
-            "the kernel sensor needs root",
-            why="only root may load BPF programs",
-            fix="`sudo leakstop …`",
-        )
-    if not Path("/sys/kernel/btf/vmlinux").exists():
-        raise UnsupportedError(
-            "this kernel has no BTF",
-            why="/sys/kernel/btf/vmlinux is missing, so the programs cannot be fitted to it",
-            fix="use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels are",
-        )
-    if not object_path().exists():
-        raise UnsupportedError(
-            f"there is no data plane for {os.uname().machine}",
-            fix="use a machine with x86_64 or aarch64",
-        )
-    if cgroup is not None and not cgroup.is_dir():
-        raise UnsupportedError("the cgroup to guard is not there", where=str(cgroup))
 
 
 def _word(number: int) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from leakstop.bpf import fill, object_file, values
 from leakstop.bpf.libbpf import BpfError, Object, library
 from leakstop.bpf.uprobe import MULTI_SINCE, Uprobes
+from leakstop.errors import UnsupportedError
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import Tables
 from leakstop.secrets.needles import NeedleTable
@@ -21,6 +22,33 @@ _OBJECTS = Path(__file__).resolve().parent.parent / "bpf"
 _CONFIG, _CONFIG_SIZE = ".rodata", ctypes.sizeof(values.Config)
 _SIGNAL_SINCE = (6, 16)
 """bpf_send_signal in cgroup programs (Linux commit ee971630f20f)."""
+
+
+def require_machine(cgroup: Path | None) -> None:
+    """See to what no error of the kernel's would explain.
+
+    Raises:
+        UnsupportedError: this machine cannot do it, and why.
+    """
+    if os.geteuid() != 0:
+        raise UnsupportedError(
+            "the kernel sensor needs root",
+            why="only root may load BPF programs",
+            fix="`sudo leakstop …`",
+        )
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        raise UnsupportedError(
+            "this kernel has no BTF",
+            why="/sys/kernel/btf/vmlinux is missing, so the programs cannot be fitted to it",
+            fix="use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels are",
+        )
+    if not object_path().exists():
+        raise UnsupportedError(
+            f"there is no data plane for {os.uname().machine}",
+            fix="use a machine with x86_64 or aarch64",
+        )
+    if cgroup is not None and not cgroup.is_dir():
+        raise UnsupportedError("the cgroup to guard is not there", where=str(cgroup))
 
 
 def load(
@@ -105,6 +133,8 @@ def load_denials(guard: Object) -> Object:
             if "." not in each.name:  # sections are an object's own
                 each.adopt(guard.map(each.name).fd)
         opened.load()
+        # Some kernels load them and cannot attach them: aarch64 before 6.4.
+        opened.attach(opened.programs()[0]).close()
     except BpfError:
         opened.close()
         raise
@@ -132,4 +162,12 @@ def object_path(name: str = "leakstop") -> Path:
     return _OBJECTS / f"{name}.{os.uname().machine}.bpf.o"
 
 
-__all__ = ["load", "load_denials", "load_upon", "object_path", "read_objects", "uprobes"]
+__all__ = [
+    "load",
+    "load_denials",
+    "load_upon",
+    "object_path",
+    "read_objects",
+    "require_machine",
+    "uprobes",
+]

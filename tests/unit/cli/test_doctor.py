@@ -13,6 +13,7 @@ import pytest
 from leakstop.cli import doctor
 from leakstop.cli.doctor import Diagnosis
 from leakstop.sensor.machine import Machine
+from leakstop.sensor.trial import Trial
 
 RUNNER = Machine(
     kernel="6.17.0-1022-azure",
@@ -41,10 +42,14 @@ def doctor_on(monkeypatch, capsys):
     """Runs the command on a machine whose kernel answers ``refusal``."""
 
     def run(
-        machine: Machine, *arguments: str, refusal: str | None = None, hangs: str = ""
+        machine: Machine,
+        *arguments: str,
+        refusal: str = "",
+        undenied: str = "",
+        hangs: str = "",
     ) -> tuple[int, str]:
         monkeypatch.setattr(doctor.Machine, "probe", lambda: machine)
-        monkeypatch.setattr(doctor, "_load", lambda: refusal)
+        monkeypatch.setattr(doctor, "try_load", lambda: Trial(refusal, undenied))
         monkeypatch.setattr(doctor.cut, "refusal", lambda: hangs)
         parser = argparse.ArgumentParser()
         doctor.configure(parser)
@@ -72,6 +77,18 @@ def test_a_kernel_that_cannot_end_connections(doctor_on):
     assert json.loads(doctor_on(RUNNER, "--json")[1])["can_cut"]
 
 
+def test_a_kernel_that_cannot_deny_what_root_does(doctor_on):
+    why = "the kernel refused bpf_object__load: Operation not permitted"
+    code, text = doctor_on(RUNNER, undenied=why)
+    assert code == 0
+    assert "The kernel sensor works" in text
+    assert f"`mode: block`\ncannot deny it: {why}." in text
+    assert "`mode: block` also denies what root" in doctor_on(RUNNER)[1]
+    assert not json.loads(doctor_on(RUNNER, "--json", undenied=why)[1])["can_deny_root"]
+    assert not json.loads(doctor_on(RUNNER, "--json", refusal="No.")[1])["can_deny_root"]
+    assert json.loads(doctor_on(RUNNER, "--json")[1])["can_deny_root"]
+
+
 def test_a_container(doctor_on):
     code, text = doctor_on(CONTAINER)
     assert code == 4
@@ -94,7 +111,7 @@ def test_the_kernels_refusal_has_the_last_word(doctor_on):
 
 
 def test_nothing_is_loaded_where_it_cannot_work(monkeypatch):
-    monkeypatch.setattr(doctor, "_load", lambda: pytest.fail("tried"))
+    monkeypatch.setattr(doctor, "try_load", lambda: pytest.fail("tried"))
     assert not doctor.diagnose(CONTAINER).tried
 
 
