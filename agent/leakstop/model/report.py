@@ -104,6 +104,10 @@ def at_port(place: str, port: int) -> str:
     return f"{host}:{port}" if port else host
 
 
+UNSURE = " (?)"
+"""Behind the name of a step that is not sure, so no rule hangs on it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepView:
     """A step of the job."""

@@ -20,10 +20,10 @@ from leakstop.detect.advice import PING
 from leakstop.model.clock import between
 from leakstop.model.finding import Finding, Severity
 from leakstop.model.flow import Transport
-from leakstop.model.process import UNKNOWN
+from leakstop.model.process import UNKNOWN, ProcessView
 from leakstop.model.report import FlowRecord, Report
 from leakstop.report import escape
-from leakstop.report.context import Context, carried_how
+from leakstop.report.context import Context, carried_how, inside
 from leakstop.report.facts import UNPLACED_FINDING, by_host, count_hosts, plural
 from leakstop.report.headline import PLAIN, amount_left
 from leakstop.report.reading import Likely, Reading, read
@@ -86,7 +86,7 @@ def _capped(annotations: Sequence[Annotation]) -> list[str]:
 
 def _leak(context: Context, leak: Finding) -> Annotation:
     secret = context.secret(leak.secret)
-    who = _who(leak.process.command, leak.step)
+    who = _who(leak.process, leak.step)
     how = carried_how(leak) or "with it"
     homes = ", ".join(home for home in secret.home if home != "nowhere")
     belongs = f"{leak.secret} belongs {f'only to {homes}' if homes else 'nowhere'}. "
@@ -121,8 +121,9 @@ def _leak(context: Context, leak: Finding) -> Annotation:
     )
 
 
-def _who(command: str, step: str, relayed: str = "") -> str:
-    return _code(command) + relayed + (f' in step "{step}"' if step else "")
+def _who(process: ProcessView, step: str, relayed: str = "") -> str:
+    program = _code(process.command) + inside(process, str) + relayed
+    return program + (f' in step "{step}"' if step else "")
 
 
 def _code(text: str) -> str:
@@ -179,7 +180,7 @@ def _denial(context: Context, reading: Reading) -> Annotation:
     standing = named_but(first) or standing
     if first.what:
         standing = REFUSED
-    who = _who(first.process.command, first.step, perhaps_for(first, _code))
+    who = _who(first.process, first.step, perhaps_for(first, _code))
     tries = f" ({reading.tries:,} tries)" if reading.tries > 1 else ""
     said = f'{who} wanted it{tries} and read "{reading.log_phrase}"'
     lines = [
@@ -228,7 +229,7 @@ def _fails(context: Context, finding: Finding) -> bool:
 
 def _finding_lines(finding: Finding) -> tuple[str, ...]:
     known = finding.process != UNKNOWN
-    who = _who(finding.process.command, finding.step) if known else ""
+    who = _who(finding.process, finding.step) if known else ""
     about = ", ".join(part for part in (who, finding.destination) if part)
     what = f"{finding.secret}: " if finding.secret else ""
     times = f" ({finding.count:,} times)" if finding.count > 1 else ""

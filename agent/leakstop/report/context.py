@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -22,6 +22,7 @@ BUILT_IN = "built in"
 
 _SHELLS = frozenset({"bash", "sh", "dash", "zsh", "env", "sudo"})
 _MAX_ANCESTORS = 6
+_COMMIT_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ class Context:
         written = [group for group in groups if _is_written(group)] if _is_list(groups) else []
         return bool(written or self.policy_file)
 
+    @property
+    def commit(self) -> str:
+        """Beginning of the commit that this ran at, or empty."""
+        return self.report.job.sha[:_COMMIT_DIGITS]
+
     def place_of(self, step: str) -> str:
         """``file:line`` of the workflow where a step stands; empty where that is not known."""
         return next((each.place for each in self.report.steps if each.name == step), "")
@@ -114,6 +120,11 @@ def starter(process: ProcessView) -> str:
     """The program that started ``process``, where that says more than the step does."""
     parent = next(iter(ancestors(process)), "")
     return "" if parent in _SHELLS else parent
+
+
+def inside(process: ProcessView, quote: Callable[[str], str]) -> str:
+    """`` in the container db``, to stand behind a program; empty outside of one."""
+    return f" in the container {quote(process.container)}" if process.container else ""
 
 
 _ENCODINGS = {

@@ -13,7 +13,7 @@ from enum import Enum
 
 from leakstop.detect.advice import docker_of
 from leakstop.model.flow import Transport
-from leakstop.model.report import FlowRecord
+from leakstop.model.report import UNSURE, FlowRecord
 from leakstop.model.verdict import Action, Reason
 from leakstop.policy.scopes import EVERYBODY
 from leakstop.report.context import Context
@@ -87,6 +87,8 @@ def read(context: Context, flows: Sequence[FlowRecord], dress: Dress) -> Reading
     if against:
         return Reading(tuple(flows), Likely.ATTACK, _sentence(against))
     known = "the step and the program are known here" if first.step else "the program is known"
+    if first.step.endswith(UNSURE):
+        known = "the program is known here (its step is not sure)"
     because = (
         f"{known}, the policy already names {dress.quote(neighbour)} of the same domain, "
         "and no watched secret was on the program's command line"

@@ -14,7 +14,7 @@ from leakstop.detect.advice import PING
 from leakstop.model.finding import Finding
 from leakstop.model.report import Report
 from leakstop.report import escape
-from leakstop.report.context import Context, ancestors, carried_how, tied_how, why_opaque
+from leakstop.report.context import Context, ancestors, carried_how, inside, tied_how, why_opaque
 from leakstop.report.facts import State, by_host, count_hosts
 from leakstop.report.headline import PLAIN, headline
 from leakstop.report.reading import Likely, Reading, read
@@ -79,6 +79,8 @@ def _body(context: Context) -> Lines:
         places = {f.destination: 0 for f in facts.egress if name in f.secrets}
         shown = ", ".join(escape.line(place) for place in places)
         yield f"no home yet: {escape.line(name)} went to {shown}", "  "
+    if context.commit and (facts.leaks or facts.denied or facts.others):
+        yield f"this run is of commit {escape.line(context.commit)}", "  "
 
 
 def _leak(context: Context, leak: Finding) -> Lines:
@@ -96,9 +98,8 @@ def _leak(context: Context, leak: Finding) -> Lines:
 
 def _by(context: Context, finding: Finding) -> str:
     chain = (finding.process.command, *ancestors(finding.process))
-    inside = finding.process.container
-    box = f", in the container {escape.line(inside)}" if inside else ""
-    return f"by {' < '.join(escape.line(name) for name in chain)}{box}{_in(context, finding.step)}"
+    program = " < ".join(map(escape.line, chain)) + inside(finding.process, escape.line)
+    return f"by {program}{_in(context, finding.step)}"
 
 
 def _in(context: Context, step: str) -> str:
@@ -118,7 +119,8 @@ def _denied(context: Context, reading: Reading) -> Lines:
     first = reading.first
     step = _in(context, first.step)
     tries = f", {reading.tries:,} tries" if reading.tries > 1 else ""
-    command = escape.line(first.process.command) + perhaps_for(first, escape.line)
+    command = escape.line(first.process.command) + inside(first.process, escape.line)
+    command += perhaps_for(first, escape.line)
     where = escape.line(first.destination) + through(first, escape.line)
     yield f"denied: {where}, wanted by {command}{step}{tries}", "  "
     yield f"{_READINGS[reading.likely]}: {reading.because}", "    "

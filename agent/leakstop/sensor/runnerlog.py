@@ -19,6 +19,7 @@ from pathlib import Path
 
 from leakstop.bpf import records
 from leakstop.model.event import Event, Exec, StepSeen
+from leakstop.model.report import UNSURE
 from leakstop.model.tamper import Tamper, Trick
 from leakstop.sensor import fanotify, proc, steps
 from leakstop.sensor.diagnostic_log import DiagnosticLog, PlannedStep
@@ -27,8 +28,6 @@ from leakstop.sensor.waking import join
 
 SOURCE = "runner log"
 """``StepSeen.source`` of what the job's message names."""
-UNSURE = " (?)"
-"""Behind a name that nothing may hang on."""
 
 NO_LOG = (
     "Steps are named by what the runner gave their processes (`GITHUB_ACTION`), not by its log: "
@@ -285,4 +284,4 @@ def _inode(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-__all__ = ["NO_LOG", "NO_WATCH", "SOURCE", "UNSURE", "RunnerLog"]
+__all__ = ["NO_LOG", "NO_WATCH", "SOURCE", "RunnerLog"]

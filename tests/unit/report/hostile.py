@@ -31,7 +31,8 @@ def infect(report: Report, payload: str) -> Report:
 
     def process(view: ProcessView) -> ProcessView:
         ancestry = tuple(f"/usr/bin/{payload}" for _ in view.ancestry)
-        return replace(view, exe=f"/tmp/{payload}", argv=(payload,), ancestry=ancestry)
+        program = replace(view, exe=f"/tmp/{payload}", argv=(payload,), ancestry=ancestry)
+        return replace(program, container=f"db{payload}")
 
     return replace(
         report,
@@ -65,6 +66,7 @@ def infect(report: Report, payload: str) -> Report:
             report.job,
             name=payload and report.job.name and payload,
             workflow=report.job.workflow and payload,
+            sha=report.job.sha and payload,
             unguarded=tuple(payload for _ in report.job.unguarded),
         ),
         coverage=replace(report.coverage, notes=tuple(payload for _ in report.coverage.notes)),

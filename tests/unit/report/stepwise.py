@@ -24,6 +24,7 @@ from unit.report.scene import (
 
 _WORKFLOW = ".github/workflows/release.yml"
 _DAEMON = process("/home/runner/.cache/updater")
+_BOXED = replace(CURL, container="docs (alpine:3)")
 
 FOUND = Finding(
     id="guard-attacked",
@@ -44,7 +45,11 @@ STEPWISE = replace(
     verdict="fail",
     exit_code=ExitCode.DENIED,
     mode=Mode.BLOCK,
-    findings=(FOUND, replace(FOUND, step="", process=_DAEMON, ts_ns=at(1))),
+    findings=(
+        FOUND,
+        replace(FOUND, step="", process=_DAEMON, ts_ns=at(1)),
+        replace(FOUND, step="Build docs", process=_BOXED, ts_ns=at(2)),
+    ),
     steps=(
         StepView("Checkout", f"{_WORKFLOW}:12", "runner log"),
         StepView("Install", f"{_WORKFLOW}:14", "runner log"),
@@ -56,7 +61,7 @@ STEPWISE = replace(
         *RUNNER_FLOWS,
         flow("time.machine.test:123", process("/usr/sbin/chronyd"), "", denied=True, minute=0.1),
         flow("index.mirror.test:8443", PIP, "Install", rule=PYTHON, minute=1),
-        flow("docs.example.test:443", CURL, "Build docs", denied=True, minute=2),
+        flow("docs.example.test:443", _BOXED, "Build docs", denied=True, minute=2),
         flow("api.example.test:443", CURL, "Test", rule=API, minute=2.5),
         flow("files.mirror.test:8443", PIP, "Install", rule=PYTHON, minute=3),
         flow("evil.test:443", _DAEMON, "Install", denied=True, minute=9),

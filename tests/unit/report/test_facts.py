@@ -152,7 +152,7 @@ def test_flows_stand_by_step_and_command_and_those_of_no_step_last() -> None:
 
 def test_findings_stand_by_step_where_they_are_as_bad() -> None:
     others = facts_of(cases.CASES["stepwise"]).others
-    assert [finding.step for finding in others] == ["Install", ""]
+    assert [finding.step for finding in others] == ["Install", "Build docs", ""]
 
 
 def test_the_first_try_for_a_host_comes_first() -> None:

@@ -9,7 +9,7 @@ from leakstop.detect.advice import PING
 from leakstop.model.verdict import Action, Reason
 from leakstop.policy.scopes import EVERYBODY
 from leakstop.report import escape
-from leakstop.report.context import Context, ancestors
+from leakstop.report.context import Context, ancestors, inside
 from leakstop.report.facts import by_host, plural
 from leakstop.report.headline import MARKDOWN, MARKDOWN_CELL
 from leakstop.report.proposal import Line
@@ -23,7 +23,7 @@ from leakstop.report.strange import (
 )
 from leakstop.report.summary import paste
 from leakstop.report.summary.markdown import folded, table
-from leakstop.report.summary.phrases import place_cell, step_and_command
+from leakstop.report.summary.phrases import commit_line, place_cell, step_and_command
 from leakstop.report.times import clock_of
 
 
@@ -52,7 +52,7 @@ def _one(reading: Reading) -> list[str]:
     reason = named_but(first) or reason
     if first.what:
         reason = REFUSED
-    relayed = perhaps_for(first, escape.code)
+    relayed = inside(first.process, escape.code) + perhaps_for(first, escape.code)
     who = f"{escape.code(first.process.command)}{relayed}{step}"
     where = escape.code(first.destination) + through(first, escape.code)
     phrase = escape.code(reading.log_phrase)
@@ -81,7 +81,7 @@ def _several(readings: Sequence[Reading]) -> list[str]:
         rows = [
             (
                 place_cell(reading.first),
-                step_and_command(reading.first.step, reading.first.process.command),
+                step_and_command(reading.first.step, reading.first.process),
                 escape.cell(reading.log_phrase),
                 reading.because,
             )
@@ -178,7 +178,7 @@ def _unexpected(context: Context, readings: Sequence[Reading]) -> list[str]:
         rows.append(
             (
                 place_cell(first),
-                program + perhaps_for(first, escape.cell),
+                program + inside(first.process, escape.cell) + perhaps_for(first, escape.cell),
                 _step(context, first.step),
                 clock_of(context.report, first.first_ns),
                 plural(reading.tries, "try", "tries"),
@@ -188,4 +188,5 @@ def _unexpected(context: Context, readings: Sequence[Reading]) -> list[str]:
     what = "this" if len(readings) == 1 else "these"
     if not any(reading.first.what for reading in readings):
         what += " host" if len(readings) == 1 else " hosts"
-    return ["", *folded(f"If you do not expect {what}", table(heads, rows))]
+    body = [*table(heads, rows), *commit_line(context)]
+    return ["", *folded(f"If you do not expect {what}", body)]

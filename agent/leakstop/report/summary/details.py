@@ -42,7 +42,7 @@ def opaque_section(context: Context) -> list[str]:
         return []  # of a sensor that looks into none, the section about coverage says so
     rows: dict[tuple[str, ...], int] = {}
     for flow in facts.opaque:
-        who = step_and_command(flow.step, flow.process.command)
+        who = step_and_command(flow.step, flow.process)
         place = escape.cell(context.vocabulary.place(flow)) + through(flow, escape.cell)
         why = escape.prose(why_opaque(context.report, flow))
         key = (who, place, why)

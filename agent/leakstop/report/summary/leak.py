@@ -6,7 +6,7 @@ from __future__ import annotations
 from leakstop.model.finding import Finding
 from leakstop.model.report import SecretView
 from leakstop.report import escape
-from leakstop.report.context import Context, ancestors, carried_how, tied_how
+from leakstop.report.context import Context, ancestors, carried_how, inside, tied_how
 from leakstop.report.headline import amount_left
 from leakstop.report.rotation import in_order
 from leakstop.report.summary.details import flow_table
@@ -65,6 +65,7 @@ def _evidence(context: Context, leak: Finding) -> list[str]:
     chain = " ‹ ".join(
         escape.cell(name) for name in (leak.process.command, *ancestors(leak.process))
     )
+    chain += inside(leak.process, escape.cell)
     step = f" ‹ step {escape.cell(leak.step)}" if leak.step else ""
     place = context.place_of(leak.step) or report.job.workflow
     workflow = f" ({escape.cell(place)})" if leak.step and place else ""
@@ -80,6 +81,7 @@ def _evidence(context: Context, leak: Finding) -> list[str]:
         ("On its way to", f"{escape.cell(leak.destination)} · {home_words(secret)}{tries}"),
         *([("Known because", tied)] if tied else []),
         ("By", chain + step + workflow),
+        *([("Ran at", f"commit {escape.cell(context.commit)}")] if context.commit else []),
         happened,
     ]
     return table(("", ""), rows)
@@ -95,7 +97,7 @@ def _more(context: Context) -> list[str]:
         (
             escape.cell(leak.secret),
             escape.cell(leak.destination),
-            step_and_command(leak.step, leak.process.command),
+            step_and_command(leak.step, leak.process),
             "stopped" if leak.bytes_left == 0 else "**left**",
         )
         for leak in rest

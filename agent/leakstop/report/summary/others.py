@@ -8,7 +8,7 @@ from leakstop.model.process import UNKNOWN
 from leakstop.report import escape
 from leakstop.report.context import Context
 from leakstop.report.summary.markdown import table
-from leakstop.report.summary.phrases import step_and_command
+from leakstop.report.summary.phrases import commit_line, step_and_command
 
 
 def others_section(context: Context) -> list[str]:
@@ -23,13 +23,15 @@ def others_section(context: Context) -> list[str]:
         )
         for finding in context.facts.others
     ]
-    return table(("", "What", "Step › command", "What was done", "What to do"), rows)
+    told = context.facts.leaks or context.facts.denied
+    heads = ("", "What", "Step › command", "What was done", "What to do")
+    return [*table(heads, rows), *([] if told else commit_line(context))]
 
 
 def _who(finding: Finding) -> str:
     if finding.process == UNKNOWN:
         return escape.NOTHING
-    return step_and_command(finding.step, finding.process.command)
+    return step_and_command(finding.step, finding.process)
 
 
 def _about(destination: str) -> str:

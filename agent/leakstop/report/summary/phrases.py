@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from leakstop.model.process import ProcessView
 from leakstop.model.report import FlowRecord, SecretView
 from leakstop.report import escape
-from leakstop.report.context import BUILT_IN, Context, starter
+from leakstop.report.context import BUILT_IN, Context, inside, starter
 from leakstop.report.strange import named_but, perhaps_for, through
 
 _MAX_SECRETS = 30
@@ -25,9 +26,10 @@ def home_word(home: str) -> str:
     return "this server" if home == "github" else escape.cell(home)
 
 
-def step_and_command(step: str, command: str) -> str:
-    """``step › command`` in a table cell."""
-    return f"{escape.cell(step)} › {escape.cell(command)}" if step else escape.cell(command)
+def step_and_command(step: str, process: ProcessView) -> str:
+    """``step › command`` in a table cell, and in which container."""
+    command = escape.cell(process.command) + inside(process, escape.cell)
+    return f"{escape.cell(step)} › {command}" if step else command
 
 
 def place_cell(flow: FlowRecord) -> str:
@@ -38,7 +40,8 @@ def place_cell(flow: FlowRecord) -> str:
 def command_chain(flow: FlowRecord) -> str:
     """``pytest › curl`` in a table cell."""
     parent = starter(flow.process)
-    command = escape.cell(flow.process.command) + perhaps_for(flow, escape.cell)
+    command = escape.cell(flow.process.command) + inside(flow.process, escape.cell)
+    command += perhaps_for(flow, escape.cell)
     return f"{escape.cell(parent)} › {command}" if parent else command
 
 
@@ -87,6 +90,12 @@ def _home_note(context: Context, secret: SecretView) -> str:
 def notes_list(context: Context) -> list[str]:
     """What could not be seen, a line each."""
     return [f"- {escape.prose(note)}" for note in context.report.coverage.notes]
+
+
+def commit_line(context: Context) -> list[str]:
+    """At which commit this ran, as a paragraph after others; nothing where it is not known."""
+    commit = context.commit
+    return ["", f"This run is of commit {escape.code(commit)}."] if commit else []
 
 
 def unguarded_words(context: Context) -> str:

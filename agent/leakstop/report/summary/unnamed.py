@@ -57,7 +57,7 @@ def _looks(context: Context) -> list[str]:
     rows = [
         (
             escape.cell(look.flow.host or look.flow.destination),
-            step_and_command(look.flow.step, look.flow.process.command),
+            step_and_command(look.flow.step, look.flow.process),
             _why(look),
         )
         for look in looks
