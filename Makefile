@@ -35,7 +35,7 @@ lint: $(READY) gen-check bpf-check ## style, types, import direction, house rule
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PYTHONPATH=agent $(VENV)/bin/lint-imports
-	clang-format --dry-run -Werror $(BPF)/*.h $(BPF)/*.c tests/bpf/*.c
+	clang-format --dry-run -Werror $(BPF)/*.h $(BPF)/*.c tests/bpf/*.[ch]
 	$(PYTHON) tools/check_hosts.py
 	$(VENV)/bin/zizmor --offline --quiet action.yml agent/hook/action.yml
 
@@ -54,7 +54,7 @@ bench: $(READY) ## what the guard costs, as ratios
 fix: $(READY) ## put code into shape
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
-	clang-format -i $(BPF)/*.h $(BPF)/*.c tests/bpf/*.c
+	clang-format -i $(BPF)/*.h $(BPF)/*.c tests/bpf/*.[ch]
 
 bpf: $(foreach source,leakstop deny,$(foreach machine,x86_64 aarch64,$(BPF)/$(source).$(machine).bpf.o)) ## build the data plane for both architectures
 

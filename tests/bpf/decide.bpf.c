@@ -6,14 +6,7 @@
 #include "dns_message.bpf.h"
 #include "program.bpf.h"
 #include "verdict.bpf.h"
-
-#define ARGUMENTS(kind, name)                                                                      \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
-		__uint(max_entries, 1);                                                            \
-		__type(key, __u32);                                                                \
-		__type(value, struct kind);                                                        \
-	} name SEC(".maps")
+#include "one.h"
 
 struct decide_args {
 	struct target target;
@@ -48,9 +41,9 @@ struct scan_args {
 	struct hits hits;
 };
 
-ARGUMENTS(decide_args, decide_io);
-ARGUMENTS(name_args, name_io);
-ARGUMENTS(scan_args, scan_io);
+ONE(decide_args, decide_io);
+ONE(name_args, name_io);
+ONE(scan_args, scan_io);
 
 #define PAGES 16 /* one would only be met in the processor's nearest memory */
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (MIT OR GPL-2.0-only)
 /* Runs the data plane's reading of questions and answers by BPF_PROG_TEST_RUN. */
 #include "answer.bpf.h"
+#include "one.h"
 
 #define COOKIE 1
 
@@ -18,19 +19,8 @@ struct answer_args {
 	__u8 bytes[MESSAGE_MAX];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct question_args);
-} question_io SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct answer_args);
-} answer_io SEC(".maps");
+ONE(question_args, question_io);
+ONE(answer_args, answer_io);
 
 /* A packet with a question, as it leaves. */
 SEC("cgroup_skb/egress")

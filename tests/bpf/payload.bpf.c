@@ -4,6 +4,7 @@
  * is the payload; one socket at a time.
  */
 #include "payload.bpf.h"
+#include "one.h"
 
 struct payload_args {
 	struct packet packet; /* seq, target, protocol and flags are the caller's */
@@ -15,14 +16,6 @@ struct payload_args {
 	__u32 pad;
 	__u64 sent;
 };
-
-#define ONE(kind, name)                                                                            \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
-		__uint(max_entries, 1);                                                            \
-		__type(key, __u32);                                                                \
-		__type(value, struct kind);                                                        \
-	} name SEC(".maps")
 
 ONE(payload_args, payload_io);
 ONE(payload, the_payload);

@@ -6,6 +6,7 @@
  */
 #include <bpf/bpf_endian.h>
 #include "stream.bpf.h"
+#include "one.h"
 
 struct stream_args {
 	struct segment segment;
@@ -20,14 +21,6 @@ struct stream_args {
 	__u8 pad;
 	char name[NAME_MAX_TEXT];
 };
-
-#define ONE(kind, name)                                                                            \
-	struct {                                                                                   \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
-		__uint(max_entries, 1);                                                            \
-		__type(key, __u32);                                                                \
-		__type(value, struct kind);                                                        \
-	} name SEC(".maps")
 
 ONE(stream_args, stream_io);
 ONE(stream, the_stream);
