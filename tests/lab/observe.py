@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Runs a command under the portable sensor and prints what it saw, one event a line.
 
-``observe.py [SECRET]... -- CMD [ARG]...``; values of secrets are in the environment. A program
-of its own, because the sensor watches the namespaces and the descendants of its process.
+``observe.py [SECRET]... -- CMD [ARG]...``; values of secrets are in the environment. With
+``--packets`` in front it looks only when it hears a packet. A program of its own, because the
+sensor watches the namespaces and the descendants of its process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from leakstop.sensor.portable import INTERVAL_S, PortableSensor
 from leakstop.sensor.resolvers import read_trusted
 
 
-def main(names: Sequence[str], command: Sequence[str]) -> int:
+def main(names: Sequence[str], command: Sequence[str], *, packets: bool) -> int:
     """Observe ``command``; home.test is the only host that is named."""
     known = tuple(Secret(name, os.environb[name.encode()]) for name in names)
     ref = RuleRef("home.test", "policy.yml")
@@ -48,6 +49,8 @@ def main(names: Sequence[str], command: Sequence[str]) -> int:
         )
     )
     sensor.start()
+    if packets:
+        sensor._next_look_s = float("inf")
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     last = False
     while not last:
@@ -62,4 +65,5 @@ def main(names: Sequence[str], command: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     split = sys.argv.index("--")
-    sys.exit(main(sys.argv[1:split], sys.argv[split + 1 :]))
+    secrets = [name for name in sys.argv[1:split] if name != "--packets"]
+    sys.exit(main(secrets, sys.argv[split + 1 :], packets="--packets" in sys.argv[:split]))

@@ -90,6 +90,7 @@ class PortableSensor:
         self._epoll: select.epoll | None = None
         self._first: list[Event] = []
         self._outside: frozenset[int] = frozenset()
+        self._client: proc.Process | None = None
         self._next_look_s = self._next_glance_s = self._spoken_s = 0.0
         self.notes: tuple[str, ...] = _NOTES
         """What cannot be seen, in whole sentences; complete once started."""
@@ -115,6 +116,7 @@ class PortableSensor:
         for source in (self._timer, self._wire):
             if source is not None:
                 self._epoll.register(source.fileno(), select.EPOLLIN)
+        self._client = proc.read(self._plan.root_pid) if self._plan.root_pid else None
         self._first = [self._started(), *self._present()]
         self._connections.remember(read_connections())
 
@@ -168,7 +170,9 @@ class PortableSensor:
         newcomers = self._newcomers()
         holders = self._holders(newcomers)
         heard = [(message, self._speaker(message, holders)) for message in wire.read(packets)]
-        for process in newcomers:
+        # Who was known before may be another program by now, with a secret that it had not then.
+        known = map(self._again, {pid for _, pid in heard} & self._watched.keys())
+        for process in (*newcomers, *filter(None, known)):
             yield from self._admit(process)
         for message, pid in heard:
             yield from self._message(message, pid)
@@ -271,9 +275,9 @@ class PortableSensor:
     def _within(self, pids: Iterable[int]) -> list[proc.Process]:
         """Those of ``pids`` to watch, parents first: all, or ``root_pid``'s descendants.
 
-        Never this process. A descendant stays one when its parent ends and it is given to
-        another. Without arguments are kernel threads, and processes that have ended but were
-        not waited for.
+        Never this process, nor those with which ``root_pid`` does its own work. A descendant
+        stays one when its parent ends and it is given to another. Without arguments are kernel
+        threads, and processes that have ended but were not waited for.
         """
         found = (proc.read(pid) for pid in pids if pid != os.getpid())
         everything = sorted((p for p in found if p is not None and p.argv), key=_by_age)
@@ -284,10 +288,27 @@ class PortableSensor:
         for process in everything:
             seen = self._watched.get(process.pid)
             known = seen is not None and seen.process.start_ns == process.start_ns
-            if known or process.ppid in inside:
+            if known or (process.ppid in inside and not self._is_clients(process)):
                 inside.add(process.pid)
                 chosen.append(process)
         return chosen
+
+    def _again(self, pid: int) -> proc.Process | None:
+        """A process that is being watched, as it is now; ``None`` if it has ended."""
+        process, seen = proc.read(pid), self._watched[pid]
+        is_same = process is not None and process.start_ns == seen.process.start_ns
+        return process if process and process.argv and is_same else None
+
+    def _is_clients(self, process: proc.Process) -> bool:
+        """Whether it is the client's own child, such as the one that asks the package managers.
+
+        Those go on as the same program; the command's process becomes another one.
+        """
+        client = self._client
+        if client is None or process.ppid != client.pid:
+            return False
+        # Of a process that nobody may trace, as the agent's supervisor, the file is not told.
+        return process.argv == client.argv and process.exe in (client.exe, "")
 
     def _started(self) -> Started:
         plan = self._plan

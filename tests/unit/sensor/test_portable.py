@@ -253,6 +253,33 @@ def test_a_program_that_is_gone_before_the_next_look(world, watch):
     assert [type(event) for event in watching.look()] == [Exit]
 
 
+def test_a_known_process_that_speaks_as_another_program(world, watch):
+    """A look can come between fork and exec, when the secret is not there yet."""
+    world.runs(10, "bash")
+    watching = watch()
+    watching.look()
+    watching.sensor._next_look_s = float("inf")
+    world.runs(10, "curl", PLACED.value)
+    world.connects(10, OTHER_IP)
+    world.opens(OTHER_IP)
+    program, connect = watching.sensor.poll(0)
+    assert isinstance(program, Exec) and program.exe == "/usr/bin/curl"
+    assert (connect.pid, connect.carriage) == (10, Carriage.FAIL)
+
+
+@pytest.mark.parametrize("start_ns", [10, 11])
+def test_a_pid_that_speaks_is_not_taken_for_who_had_it_before(world, watch, start_ns):
+    world.runs(10, "bash")
+    watching = watch()
+    watching.look()
+    watching.sensor._next_look_s = float("inf")
+    world.runs(10, *(["curl"] if start_ns == 11 else []), start_ns=start_ns)
+    world.connects(10, OTHER_IP)
+    world.opens(OTHER_IP)
+    (connect,) = watching.sensor.poll(0)
+    assert (connect.pid, connect.carriage) == (10, Carriage.NONE)
+
+
 # --- processes -------------------------------------------------------------------------------
 
 
@@ -316,6 +343,23 @@ def test_only_descendants_are_watched_also_when_they_are_orphaned(world, watch):
     del world.processes[11]
     world.runs(12, "daemon", ppid=1)
     assert {event.pid for event in watching.look()} == {11}
+
+
+def test_what_the_client_asks_of_package_managers_is_not_the_commands(world, watch):
+    """Its own child goes on as the same program, and the command becomes another one."""
+    world.runs(10, "leakstop", "run", "make")
+    world.runs(11, "leakstop", "run", "make", ppid=10)
+    watching = watch(root_pid=10)
+    world.runs(12, "npm", "config", "list", ppid=11)
+    world.runs(13, "leakstop", "run", "make", ppid=10)
+    world.processes[14] = proc.Process(14, 10, 0, 14, "", world.processes[13].argv)
+    assert watching.look()[1:] == []
+    world.runs(13, "make", ppid=10)
+    world.runs(15, "npm", "install", ppid=13)
+    assert [(event.pid, type(event)) for event in watching.look()] == [
+        *[(13, Fork), (13, Exec)],
+        *[(15, Fork), (15, Exec)],
+    ]
 
 
 def test_the_agent_does_not_watch_itself(world, watch):
