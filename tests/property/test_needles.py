@@ -141,7 +141,11 @@ def windows(secret: Secret) -> set[bytes]:
 
 
 def left(masked: bytes, secret: Secret) -> set[bytes]:
-    return {window for window in windows(secret) if window in masked}
+    return windows(secret).intersection(
+        masked[at : at + width]
+        for width in {8, *WIDTHS.values()}
+        for at in range(len(masked) - width + 1)
+    )
 
 
 @FEW
