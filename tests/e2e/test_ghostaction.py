@@ -49,7 +49,8 @@ def assert_caught(outcome: Outcome, lab: Lab, token: Token, destination: str) ->
     assert outcome.red
     assert outcome.result("hook", "Post") == "failure"
     errors = [error for error in outcome.annotations("error") if "a secret" in error.title]
-    assert [error.title for error in errors] == ["Leakstop: a secret was stopped on its way out"]
+    titles = [error.title for error in errors]
+    assert titles == ["Leakstop: a secret was stopped on its way out"], outcome.text
     for part in (
         token.name,
         destination,

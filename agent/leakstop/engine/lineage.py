@@ -160,7 +160,8 @@ class Lineage:
             process.step = Step()  # no child of the worker: the step begins here
         process.step.name, process.step.names = event.step, event.names
         if len(self._steps) < _STEPS:
-            self._steps.setdefault(event.step, StepView(event.step, event.place, event.source))
+            view = StepView(event.step, event.place, event.source, event.names)
+            self._steps.setdefault(event.step, view)
 
     @property
     def steps(self) -> tuple[StepView, ...]:

@@ -118,6 +118,8 @@ class StepView:
     """``file:line`` of the workflow, as far as known."""
     source: str = ""
     """Where the name is from (``StepSeen.source``)."""
+    names: tuple[str, ...] = ()
+    """What a rule may call it (``StepSeen.names``); empty: no rule can."""
 
 
 CANARY = "canary"

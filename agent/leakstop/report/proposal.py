@@ -8,7 +8,7 @@ on those, and is told so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -109,6 +109,8 @@ class Proposal:
     looks: tuple[Look, ...]
 
 
+_Called = Mapping[str, tuple[str, ...]]
+"""By what a report calls a step: what a rule may call it."""
 _CURABLE = frozenset({Reason.NOT_NAMED, Reason.IDENTITY})
 """What another line would allow."""
 
@@ -117,6 +119,7 @@ def propose(report: Report, facts: Facts, vocabulary: Vocabulary) -> Proposal:
     """Propose a policy for the flows of ``report`` that no rule names."""
     wanted = [*facts.unnamed, *(f for f in facts.denied if f.reason in _CURABLE)]
     presets = vocabulary.fold(flow for flow in wanted if escape.pasteable_host(flow.host))
+    called = {step.name: step.names for step in report.steps}
     lines: dict[tuple[str, Scope], list[FlowRecord]] = {}
     looks: list[Look] = []
     for host, flows in by_host(wanted).items():
@@ -128,7 +131,7 @@ def propose(report: Report, facts: Facts, vocabulary: Vocabulary) -> Proposal:
         said = []
         for word, seen in words.items():
             for flow in seen:
-                owner = _owner(flow)
+                owner = _owner(flow, called)
                 if owner is not None:
                     lines.setdefault((word, owner), []).append(flow)
                     said.append(word)
@@ -136,7 +139,7 @@ def propose(report: Report, facts: Facts, vocabulary: Vocabulary) -> Proposal:
         if look.whys and not index:
             looks.append(look)
     added = tuple(
-        Line(word, tuple(seen), _narrowed(word, seen) if scope == EVERYBODY else scope)
+        Line(word, tuple(seen), _narrowed(word, seen, called) if scope == EVERYBODY else scope)
         for (word, scope), seen in lines.items()
     )
     known = (*_named(facts), *added)
@@ -168,24 +171,28 @@ def _words(
     return dict(words)
 
 
-def _narrowed(word: str, flows: Sequence[FlowRecord]) -> Scope:
+def _narrowed(word: str, flows: Sequence[FlowRecord], called: _Called) -> Scope:
     """The one step that stores or publishes something there; else everybody."""
     storing = any(flow.sink for flow in flows) or word.startswith("publish:")
     steps = {flow.step for flow in flows}
-    return _of_step(steps.pop()) if storing and len(steps) == 1 else EVERYBODY
+    return _of_step(steps.pop(), called) if storing and len(steps) == 1 else EVERYBODY
 
 
-def _owner(flow: FlowRecord) -> Scope | None:
+def _owner(flow: FlowRecord, called: _Called) -> Scope | None:
     """Whom a line for ``flow`` is for; ``None`` if a line would take back what the policy says."""
     if not flow.only_for:
         return EVERYBODY
     scope = docker_of(flow.process.exe)
-    scope = _of_step(flow.step) if scope == EVERYBODY else scope
+    scope = _of_step(flow.step, called) if scope == EVERYBODY else scope
     return None if scope == EVERYBODY else scope
 
 
-def _of_step(name: str) -> Scope:
-    return Scope(step=(name,)) if escape.pasteable_step(name) else EVERYBODY
+def _of_step(shown: str, called: _Called) -> Scope:
+    """By the name that people see if a rule goes by it, else by another that a rule goes by."""
+    names = called.get(shown, (shown,))
+    usable = (name for name in (shown, *names) if name in names and escape.pasteable_step(name))
+    name = next(usable, "")
+    return Scope(step=(name,)) if name else EVERYBODY
 
 
 def _word(flow: FlowRecord) -> str:

@@ -182,7 +182,7 @@ def test_steps_are_told_in_the_order_in_which_they_began() -> None:
     table.step_began(step(400, "Test"))  # a composite has several children
     assert table.steps == (
         StepView("Build"),
-        StepView("Test", place, "runner log"),
+        StepView("Test", place, "runner log", ("Test", "test")),
         StepView("Docs", "", "environment"),
     )
     assert table.step_of(300).names == ("Test", "test")

@@ -23,6 +23,7 @@ from unit.report.scene import (
 )
 
 _WORKFLOW = ".github/workflows/release.yml"
+_SHARED = "acme/shared/.github/workflows/docs.yml"
 _DAEMON = process("/home/runner/.cache/updater")
 _BOXED = replace(CURL, container="docs (alpine:3)")
 
@@ -51,10 +52,15 @@ STEPWISE = replace(
         replace(FOUND, step="Build docs", process=_BOXED, ts_ns=at(2)),
     ),
     steps=(
-        StepView("Checkout", f"{_WORKFLOW}:12", "runner log"),
-        StepView("Install", f"{_WORKFLOW}:14", "runner log"),
-        StepView("Test", f"{_WORKFLOW}:18", "runner log"),
-        StepView("Build docs", "acme/shared/.github/workflows/docs.yml@v1:9", "runner log"),
+        StepView("Checkout", f"{_WORKFLOW}:12", "runner log", ("Checkout",)),
+        StepView("Install", f"{_WORKFLOW}:14", "runner log", ("Install",)),
+        StepView("Test", f"{_WORKFLOW}:18", "runner log", ("Test",)),
+        StepView(
+            "Build docs",
+            "acme/shared/.github/workflows/docs.yml@v1:9",
+            "runner log",
+            ("Build docs",),
+        ),
         StepView("Publish (?)", "", "runner log"),
     ),
     flows=(

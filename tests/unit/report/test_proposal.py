@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from leakstop.model.flow import Stream, Transport
-from leakstop.model.report import FlowRecord, Report, SecretView
+from leakstop.model.report import FlowRecord, Report, SecretView, StepView
 from leakstop.model.verdict import Action, Reason, RuleRef
 from leakstop.policy.destination import parse
 from leakstop.report.context import Context
@@ -130,6 +130,30 @@ def test_only_where_strangers_store_data_a_line_is_for_a_step() -> None:
 )
 def test_a_step_that_cannot_be_named_narrows_nothing(step: str) -> None:
     assert rules(cases.flow("a.store.test:443", step=step, sink=True)) == ["a.store.test"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "names", "scope"),
+    [
+        ("Save cache", ("Save cache", "cache", "acme/cache"), ", step: Save cache"),
+        ("Save ***", ("save", "acme/cache"), ", step: save"),
+        ("acme/cache 2", ("acme/cache",), ", step: acme/cache"),
+        ("run 2", (), ""),
+        ("Publish (?)", (), ""),
+    ],
+)
+def test_a_step_is_proposed_by_a_name_that_a_rule_goes_by(
+    shown: str, names: tuple[str, ...], scope: str
+) -> None:
+    steps = (StepView(shown, names=names),)
+    sink = cases.flow("a.store.test:443", step=shown, sink=True)
+    asked = cases.flow("b.test:443", step=shown, only_for="step `Publish` (ci.yml:8)")
+    whole = replace(cases.CLEAN, policy=cases.NO_POLICY, flows=(sink, asked), steps=steps)
+    lines = [line.rule for line in Context.of(whole, cases.VOCABULARY).proposal.lines]
+    if scope:
+        assert lines == [f"{{host: a.store.test{scope}}}", f"{{host: b.test{scope}}}"]
+    else:
+        assert lines == ["a.store.test"]
 
 
 def test_what_is_allowed_to_others_is_never_proposed_for_everybody() -> None:
