@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""T79: who is moved out of the guarded cgroup is told, with where to and by whom."""
+"""T79: who gets out of the guarded cgroup is told, with where to and by whom."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab import cgroup
+from lab.clones import Clone
 from leakstop.bpf.records import Tag
 from leakstop.model.tamper import Trick
 from tamper.scene import Scene, scene
@@ -86,3 +87,20 @@ def test_who_was_there_before_the_guard(tmp_path: Path) -> None:
         (beside / "cgroup.procs").write_text(str(guard.worker.pid))
         [told] = guard.tampers(Trick.CGROUP)
         assert told.pid == guard.worker.pid
+
+
+def test_born_outside(block: Scene, tmp_path: Path) -> None:
+    """clone3 puts a child into another cgroup, and nobody moves it."""
+    with cgroup.child() as beside:
+        born = Clone(tmp_path).into(beside, "sh", "-c", "echo $$")
+        child = int(block.run(*born).stdout)
+        [told] = block.tampers(Trick.CGROUP)
+        assert told.pid == child
+        assert told.what.startswith(f"{beside.name}, by process ")
+
+
+def test_born_deeper_is_still_inside(block: Scene, tmp_path: Path) -> None:
+    below = block.group / "below"
+    below.mkdir()
+    assert block.run(*Clone(tmp_path).into(below, "true")).returncode == 0
+    assert block.tampers(Trick.CGROUP) == []

@@ -211,6 +211,26 @@ int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *t
 	return 0;
 }
 
+/* clone3 puts a child into another cgroup before anybody has moved it. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_birth, struct task_struct *parent, struct task_struct *child)
+{
+	struct event_tamper event = {};
+	struct cgroup *to;
+
+	if (child->cgroups == parent->cgroups || child->pid != child->tgid || !is_guarded())
+		return 0;
+	to = child->cgroups->dfl_cgrp;
+	if (is_below_guarded(to))
+		return 0;
+	begin_tamper(&event, TRICK_CGROUP, parent->tgid); /* by whom */
+	event.head.pid = child->pid;
+	event.head.start = child->start_boottime;
+	bpf_probe_read_kernel_str(event.text, sizeof(event.text), to->kn->name);
+	tell(&event);
+	return 0;
+}
+
 static __always_inline int on_clock(const char *way, __u32 len)
 {
 	struct event_tamper event = {};

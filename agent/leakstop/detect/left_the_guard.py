@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A process was moved out of the cgroup that is guarded.
+"""A process was moved out of the cgroup that is guarded, or born outside of it.
 
 Why: what it does there nobody sees or denies.
-Sees: moves by whoever makes them; where one command or one cgroup is guarded.
+Sees: moves and clone3, by whoever makes them; where one command or one cgroup is guarded.
 Quiet when: the whole machine is guarded, as by the action: nothing is outside of that.
 """
 

@@ -22,7 +22,7 @@ DENIAL_NOTE = (
     "no fentry."
 )
 
-_TRACING = ("on_signal", "on_move")
+_TRACING = ("on_signal", "on_move", "on_birth")
 _MEMORY = {
     "on_open": ("syscalls/sys_exit_openat", "syscalls/sys_exit_openat2"),
     "on_ptrace": ("syscalls/sys_enter_ptrace",),
