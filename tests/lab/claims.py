@@ -7,7 +7,6 @@ import ctypes
 import itertools
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.docker import Docker
+from lab.steps import wait_for
 from leakstop.bpf import values
 from leakstop.bpf.libbpf import library
 from leakstop.bpf.records import EventContainer, EventEngine, EventFork, EventHead, Kind, Tag
@@ -47,6 +47,8 @@ class Step:
         waits = ["sh", "-c", _WAITS, group / "cgroup.procs", *command]
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         process = docker.lab.popen(waits, **pipes, **options)
+        # An engine's process that went there would have entered a container.
+        wait_for(lambda: str(process.pid) in (group / "cgroup.procs").read_text().split())
         self.claims.own(process.pid, self.tag)
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -63,11 +65,6 @@ class Step:
     def docker(self, *arguments: str | Path) -> str:
         """Call ``docker`` as this step."""
         return self.run(self.claims.docker.command(*arguments))
-
-    def python(self, script: str, *arguments: str) -> str:
-        """Run a Python script as this step."""
-        engine = {"ENGINE": self.claims.docker.socket}
-        return self.run([sys.executable, "-c", script, *arguments], env=engine)
 
 
 class Claims:

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from lab import Lab
+from lab import Lab, engine_client
 from lab.claims import Claims, Step
+from lab.clones import Clone
 from lab.docker import Docker
 from leakstop.bpf.records import Tag
 
@@ -19,29 +23,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.root]
 
 SLEEPS = ("sleep", "60")
 NOBODYS = Tag.UNKNOWN.value
-REQUEST = """\
-import json, os, socket, sys
-how, path, body = sys.argv[1:]
-engine = socket.socket(socket.AF_UNIX)
-engine.connect(os.environ["ENGINE"])
-text = f"POST {path} HTTP/1.0\\r\\nContent-Type: application/json\\r\\n"
-text = (text + f"Content-Length: {len(body)}\\r\\n\\r\\n" + body).encode()
-if how == "write":
-    os.write(engine.fileno(), text)
-elif how == "writev":
-    os.writev(engine.fileno(), [text])
-elif how == "sendmsg":
-    engine.sendmsg([text])
-elif how == "pieces":
-    engine.sendall(text[:3])
-    engine.sendall(text[3:])
-else:
-    engine.sendall(text)
-answer = engine.makefile("rb").read()
-assert answer.split()[1][:1] == b"2", answer
-print(answer.partition(b"\\r\\n\\r\\n")[2].decode())
-"""
-"""A client of the engine's that is not Docker's."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +43,8 @@ def claims(docker: Docker) -> Iterator[Claims]:
 def ask(step: Step, path: str, body: object = None, *, how: str = "send") -> str:
     """Ask the engine as ``step``, without Docker's client."""
     text = "" if body is None else json.dumps(body)
-    return step.python(REQUEST, how, path, text)
+    engine = step.claims.docker.socket
+    return step.run([sys.executable, engine_client.__file__, engine, how, path, text])
 
 
 def sleeper(step: Step, *options: str) -> str:
@@ -84,7 +66,7 @@ def test_docker_run_is_the_steps(claims: Claims) -> None:
     assert sorted(claims.news(2)) == [(first.tag, True), (second.tag, True)]
 
 
-@pytest.mark.parametrize("how", ["write", "writev", "send", "sendmsg"])
+@pytest.mark.parametrize("how", engine_client.SEEN)
 def test_so_is_what_any_client_starts(claims: Claims, how: str) -> None:
     step = claims.step()
     mounts = [volume for volume in claims.docker.volumes() if volume.startswith("--volume")]
@@ -150,18 +132,55 @@ def test_two_that_start_the_same_have_nothing(claims: Claims) -> None:
     assert claims.news(2) == [(first.tag, True), (NOBODYS, True)]
 
 
-def test_who_hides_his_request_has_nothing(claims: Claims) -> None:
-    """A request in two pieces starts what is nobody's, and opens nobody else's container."""
+@pytest.mark.parametrize("how", engine_client.HIDDEN)
+def test_who_hides_his_request_starts_what_is_nobodys(claims: Claims, how: str) -> None:
+    """Whoever made the container."""
+    step, thief = claims.step(), claims.step()
+    for maker in (step, thief):
+        made = maker.docker("create", *claims.docker.volumes(), "empty", *SLEEPS)
+        ask(thief, f"/containers/{made}/start", how=how)
+        assert claims.news() == [(NOBODYS, True)]
+
+
+@pytest.mark.parametrize("how", engine_client.HIDDEN)
+def test_and_opens_nobody_elses_container(claims: Claims, how: str) -> None:
     step, thief = claims.step(), claims.step()
     container = sleeper(step)
     body = {"Cmd": ["true"]}
-    made = json.loads(ask(thief, f"/containers/{container}/exec", body, how="pieces"))["Id"]
-    ask(thief, f"/exec/{made}/start", {"Detach": True}, how="pieces")
+    made = json.loads(ask(thief, f"/containers/{container}/exec", body, how=how))["Id"]
+    ask(thief, f"/exec/{made}/start", {"Detach": True}, how=how)
     assert claims.news(2) == [(step.tag, True), (NOBODYS, False)]
 
-    hidden = step.docker("create", *claims.docker.volumes(), "empty", *SLEEPS)
-    ask(thief, f"/containers/{hidden}/start", how="pieces")
-    assert claims.news() == [(NOBODYS, True)]
+
+# -- clone3 ---------------------------------------------------------------------------------
+
+
+def test_who_is_born_in_the_container_of_another_step_stays_his_own(
+    claims: Claims, tmp_path: Path
+) -> None:
+    step, other = claims.step(), claims.step()
+    inside = claims.docker.cgroup / sleeper(step)
+    other.run(Clone(tmp_path).into(inside, "true"))
+    assert claims.news(2) == [(step.tag, True), (other.tag, False)]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_an_engine_gives_birth_to_there_is_the_askers(
+    claims: Claims, tmp_path: Path, asked: bool
+) -> None:
+    """As newer ones do it: its first process was never outside."""
+    step, engine = claims.step(), claims.step(Tag.ENGINE)
+    container = os.urandom(32).hex()
+    if asked:
+        url = f"http://engine.test/containers/{container}/start"
+        step.run(["curl", "-sS", "--unix-socket", claims.docker.socket, "-X", "POST", url])
+    inside = claims.docker.cgroup / container
+    inside.mkdir()
+    try:
+        engine.run(Clone(tmp_path).into(inside, "true"))
+    finally:
+        inside.rmdir()
+    assert claims.news() == [(step.tag if asked else NOBODYS, True)]
 
 
 # -- names ----------------------------------------------------------------------------------
