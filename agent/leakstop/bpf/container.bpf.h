@@ -98,15 +98,16 @@ static __always_inline void enter(struct owner *owner, __u32 pid, __u64 containe
 	bpf_map_update_elem(&claims, &container, &fresh, BPF_NOEXIST);
 	claim = bpf_map_lookup_elem(&claims, &container);
 	event.first = !claim || __sync_fetch_and_add(&claim->members, 1) <= 0;
+	event.stays = owner->tag != TAG_ENGINE && owner->tag != TAG_MACHINE;
 	owner->container = container;
-	if (owner->tag == TAG_ENGINE || owner->tag == TAG_MACHINE) {
+	if (!event.stays) {
 		owner->tag = claim ? claim->tag : TAG_UNKNOWN;
 		if (!event.first && !is_let_in(container, owner->tag))
 			owner->tag = TAG_UNKNOWN;
 	}
 	fill_head(&event.head, EVENT_CONTAINER, pid, owner->start);
 	event.tag = owner->tag;
-	event.asker = claim && event.tag != TAG_UNKNOWN ? claim->asker : 0;
+	event.asker = claim && !event.stays && event.tag != TAG_UNKNOWN ? claim->asker : 0;
 	emit(&event, sizeof(event));
 }
 

@@ -298,9 +298,10 @@ struct event_container {
 	struct event_head head;
 	__u64 container; /* struct owner's */
 	__u32 tag;
-	__u32 asker; /* process that asked for it; 0: not seen */
+	__u32 asker; /* process that asked for it; 0: not seen, or it stays */
 	__u8 first;  /* nobody else is in it */
-	__u8 pad[7];
+	__u8 stays;  /* no engine's: it is whose it was before */
+	__u8 pad[6];
 };
 
 #define REQUEST_COPY 256

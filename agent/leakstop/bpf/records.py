@@ -252,7 +252,8 @@ class EventContainer(ctypes.Structure):
         ("tag", c_uint32),
         ("asker", c_uint32),
         ("first", c_uint8),
-        ("pad", c_uint8 * 7),
+        ("stays", c_uint8),
+        ("pad", c_uint8 * 6),
     )
 
 

@@ -83,7 +83,7 @@ class _Container:
     """A container, shared by all processes in it; its name may come later than they do."""
 
     name: str
-    asker: _Process | None
+    asker: _Process | None = None
     """Who asked for it."""
 
 
@@ -181,13 +181,16 @@ class Lineage:
     def contained(self, event: ContainerSeen) -> None:
         """Take in that a process is in a container: it is as if who asked for that had made it.
 
-        Asked for by nobody who was seen, it is of a step of its own, which has no name.
+        Asked for by nobody who was seen, it is of a step of its own, which has no name. One that
+        no engine has put there is whose it was.
         """
         container = self._container(event)
         process = self._find(event.pid) or self._unknown(event.pid)
         if process.container is not None:
             return
         process.container = container
+        if event.stays:
+            return
         asker = container.asker if event.asker else None
         process.job = asker is None or asker.job
         process.step = Step() if asker is None else asker.step
@@ -198,10 +201,12 @@ class Lineage:
         digits = event.container
         container = self._containers.get(digits)
         if container is None:
-            container = _Container(digits[:_SHORT], self._find(event.asker))
+            container = _Container(digits[:_SHORT])
             self._containers[digits] = container
             if len(self._containers) > _CONTAINERS:
                 self._containers.popitem(last=False)
+        if container.asker is None and event.asker:
+            container.asker = self._find(event.asker)
         if event.name:
             container.name = f"{event.name} ({event.image})"
         return container

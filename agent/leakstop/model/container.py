@@ -23,6 +23,8 @@ class ContainerSeen:
     """The process whose request started it; 0 if that was not seen, so its step is unknown."""
     first: bool = True
     """Its first process; else one that was let in later (``docker exec``)."""
+    stays: bool = False
+    """No engine's process: it belongs to whom it belonged before (Podman has no daemon)."""
 
 
 @dataclass(frozen=True, slots=True)

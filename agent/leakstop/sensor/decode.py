@@ -127,8 +127,10 @@ class Decoder:
         if kind == Kind.CONTAINER:
             inside = _record(records.EventContainer, address, size)
             digits, first = f"{inside.container:016x}", bool(inside.first)
-            head = inside.head
-            return ContainerSeen(head.ts, head.pid, digits, asker=inside.asker, first=first)
+            head, stays = inside.head, bool(inside.stays)
+            return ContainerSeen(
+                head.ts, head.pid, digits, asker=inside.asker, first=first, stays=stays
+            )
         raise ValueError(f"record of unknown kind {kind}, {size} bytes")
 
     def _exec(self, record: records.EventExec) -> Exec:

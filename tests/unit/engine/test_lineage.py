@@ -355,6 +355,23 @@ def test_who_is_let_in_by_another_step_is_of_no_step() -> None:
     assert table.step_of(210).name == "Build"
 
 
+def test_who_goes_into_a_container_by_himself_stays_whose_he_was() -> None:
+    """Podman's containers are children of the step; root can move a process into any."""
+    other = (fork(130, 100), StepSeen(0, 130, "Other"), fork(300, 130))
+    stays = ContainerSeen(0, 300, BOX, first=False, stays=True)
+    table = boxed(*other, stays, fork(310, 300))
+    assert table.step_of(310).name == "Other"
+    assert table.view(310).container == BOX[:12]
+    assert table.step_of(210).name == "Build"
+
+
+def test_and_takes_the_container_from_nobody() -> None:
+    stays = ContainerSeen(0, 111, BOX, stays=True)
+    table = job(fork(CLIENT, 110), fork(111, 1), fork(200, ENGINE), stays)
+    table.contained(ContainerSeen(0, 200, BOX, asker=CLIENT))
+    assert table.step_of(200).name == "Build"
+
+
 def test_a_container_stays_its_steps_when_its_askers_number_is_given_again() -> None:
     again = (exits(CLIENT), fork(CLIENT, ENGINE, 9 * MS), fork(220, ENGINE))
     table = boxed(*again, ContainerSeen(0, 220, BOX, asker=CLIENT))
