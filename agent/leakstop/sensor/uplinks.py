@@ -87,10 +87,12 @@ class Uplinks:
         """Look again if anything has changed; return how many interfaces could not be covered."""
         if not self._changes.any():
             return 0
-        for index, device in self._missing().items():
+        tried = self._missing()
+        for index, device in tried.items():
             with contextlib.suppress(BpfError):  # it may be gone again
                 self._cover(index, device)
-        return len(self._missing())
+        # One that is new since then has its own turn.
+        return len(tried.keys() & self._missing().keys())
 
     def restore(self) -> int:
         """Attach again what somebody has taken off; return how many those were."""

@@ -173,6 +173,24 @@ def test_what_cannot_be_covered_is_counted_while_it_is_there(
     assert uplinks.follow() == 0
 
 
+def test_one_that_appears_meanwhile_has_its_own_turn(kernel: Kernel, uplinks: Uplinks) -> None:
+    """An engine makes several in a row; no round is lost for one that nobody has tried to cover."""
+    uplinks.start()
+    kernel.there.append(Interface(5, "wg0", "wireguard", 0))
+    attach = kernel.attach
+
+    def attach_slowly(index: int) -> Attached:
+        if index == 5:
+            kernel.there.append(Interface(6, "wg1", "wireguard", 0))
+        return attach(index)
+
+    uplinks._attach = attach_slowly
+    assert uplinks.follow() == 0
+    assert kernel.attached == [1, 2, 5]
+    assert uplinks.follow() == 0
+    assert kernel.attached == [1, 2, 5, 6]
+
+
 def test_in_the_beginning_all_must_be_covered(kernel: Kernel, uplinks: Uplinks) -> None:
     kernel.refused.add(2)
     with pytest.raises(BpfError):
