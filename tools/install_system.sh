@@ -32,6 +32,8 @@ need cpio command -v cpio
 need mmdebstrap command -v mmdebstrap
 need e2fsprogs command -v mke2fs
 need docker.io command -v dockerd
+need docker-compose command -v docker-compose
+need podman command -v podman
 need gcc command -v gcc
 need libc6-dev test -e /usr/include/stdio.h
 need musl-tools command -v musl-gcc

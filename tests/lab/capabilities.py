@@ -38,10 +38,11 @@ def missing_root() -> str:
 
 
 def missing_docker() -> str:
-    """A Docker daemon that can be started."""
+    """A Docker daemon that can be started, and what else makes containers."""
     if os.geteuid() != 0:
         return "not root"
-    absent = [tool for tool in ("dockerd", "docker", "unshare") if not shutil.which(tool)]
+    tools = ("dockerd", "docker", "docker-compose", "podman", "unshare")
+    absent = [tool for tool in tools if not shutil.which(tool)]
     return f"not installed: {', '.join(absent)}" if absent else ""
 
 

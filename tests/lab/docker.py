@@ -78,6 +78,11 @@ class Docker:
         """The cgroup v2 directory above the daemon's own and all containers'."""
         return cgroup.mount_point() / self._cgroup
 
+    @property
+    def image(self) -> Path:
+        """The archive that the image was made of."""
+        return self._directory / "image.tar"
+
     def do(self, *arguments: str | Path) -> str:
         """Call ``docker`` and return what it printed.
 
@@ -156,9 +161,8 @@ class Docker:
                 entry = tarfile.TarInfo(name)
                 entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
                 archive.addfile(entry)
-        path = self._directory / "image.tar"
-        path.write_bytes(tree.getvalue())
-        self.do("import", path, _IMAGE)
+        self.image.write_bytes(tree.getvalue())
+        self.do("import", self.image, _IMAGE)
 
     @staticmethod
     def volumes() -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from lab import Lab
+from lab import Lab, engine_client
 from lab.docker import Docker
 from lab.guard import AGENT
 from lab.worker import Outcome, Worker, script
@@ -34,25 +34,6 @@ allow:
   - {host: "http://other.test", step: "Publish*"}
   - {host: "http://home.test", container: "named-*"}
 """
-CLIENT = """\
-import json, os, socket, sys
-engine, command = sys.argv[1], sys.argv[2:]
-def ask(method, path, body=None):
-    text = json.dumps(body) if body else ""
-    with socket.socket(socket.AF_UNIX) as there:
-        there.connect(engine)
-        head = f"{method} /v1.41{path} HTTP/1.0\\r\\nContent-Type: application/json\\r\\n"
-        there.sendall(f"{head}Content-Length: {len(text)}\\r\\n\\r\\n{text}".encode())
-        answer = there.makefile("rb").read()
-    assert answer.split()[1][:1] == b"2", answer
-    return answer.partition(b"\\r\\n\\r\\n")[2]
-made = {"Image": "empty", "Cmd": command, "HostConfig": {"Binds": os.environ["BINDS"].split()}}
-container = json.loads(ask("POST", "/containers/create", made))["Id"]
-ask("POST", f"/containers/{container}/start")
-ask("POST", f"/containers/{container}/wait")
-sys.stdout.buffer.write(ask("GET", f"/containers/{container}/logs?stdout=1")[8:])
-"""
-"""Another client of the engine's, as Compose is one."""
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +78,40 @@ def _exec(docker: Docker, name: str) -> str:
 
 
 def _compose(docker: Docker, name: str) -> str:
-    binds = " ".join(v.removeprefix("--volume=") for v in docker.volumes() if "volume" in v)
-    client = shell(sys.executable, "-c", CLIENT, docker.socket, *VISIT)
-    return f"BINDS={shlex.quote(binds)} {client}"
+    """One service that visits, and one that it waits for."""
+    file = docker.lab.directory / f"{name}.json"
+    kept = {"image": "empty", "volumes": binds(docker), "stop_grace_period": "0s"}
+    visitor = {**kept, "command": VISIT, "depends_on": ["other"]}
+    services = {"visitor": visitor, "other": {**kept, "command": ["sleep", "60"]}}
+    file.write_text(json.dumps({"version": "3", "services": services}))
+    compose = ["docker-compose", "--host", f"unix://{docker.socket}", "--file", file]
+    up = ["up", "--no-log-prefix", "--exit-code-from", "visitor"]
+    return shell(*compose, "--project-name", name, *up)
+
+
+def binds(docker: Docker) -> list[str]:
+    """Volumes with the machine's programs."""
+    return [v.removeprefix("--volume=") for v in docker.volumes() if v.startswith("--volume=")]
+
+
+PODMAN = """\
+mount -t tmpfs podman /var/lib && cd /var/lib && mkdir net || exit
+engine() {
+	podman --root "$PWD/root" --runroot "$PWD/run" --tmpdir "$PWD/tmp" \\
+		--network-config-dir "$PWD/net" --storage-driver vfs --cgroup-manager cgroupfs \\
+		--events-backend none "$@"
+}
+engine import --quiet "$0" empty >&2
+engine run --rm --pull=never --ulimit=nofile=1024:1024 --ulimit=nproc=1024:1024 "$@"
+"""
+"""Nothing of it is kept. Its limits are by default those of a root who may raise them."""
+
+
+def _podman(docker: Docker, name: str) -> str:
+    """An engine without a daemon: the container is a child of the step's."""
+    run = ["unshare", "--mount", "sh", "-c", PODMAN, docker.image]
+    run += [f"--cgroup-parent=/{docker.cgroup.name}", *docker.volumes()]
+    return shell(*run, "empty", *VISIT)
 
 
 def _build(kit: int) -> Callable[[Docker, str], str]:
@@ -134,6 +146,7 @@ WAYS = (
     Way("start", _named),
     Way("exec", _exec),
     Way("compose", _compose),
+    Way("podman", _podman),
     Way("build", _build(0)),
     Way("buildkit", _build(1)),
 )
@@ -167,8 +180,14 @@ class Guarded:
         before = script(f"until [ -e '{go}' ]; do sleep 0.05; done", "Wait")
         after = script(f"touch '{over}'; while [ -e '{go}' ]; do sleep 0.05; done", "Stay")
         job = Worker(self._reports, popen=self._popen).start([before, *steps, after], group=group)
-        start = ["start", "--policy", rules, "--cgroup", self.docker.cgroup]
-        began = self._leakstop(*start, "--run-dir", there, "--worker", str(job.pid))
+        # As the action does it, with the second line on the way out of the machine.
+        prepared = self._leakstop("prepare", "--policy", rules)
+        assert prepared.returncode == 0, prepared.stderr
+        document = json.loads(prepared.stdout)
+        settings = {"cgroup": str(self.docker.cgroup), "worker_pid": job.pid}
+        document["settings"] = {"scope": "machine", **settings}
+        start = ["start", "--prepared", "-", "--run-dir", there]
+        began = self._leakstop(*start, stdin=json.dumps(document))
         try:
             assert began.returncode == 0, began.stderr
             go.touch()
@@ -196,9 +215,11 @@ class Guarded:
             if flow["step"] == step and flow["host"] == "other.test"
         }
 
-    def _leakstop(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    def _leakstop(
+        self, *arguments: str | Path, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "leakstop", *arguments]
-        return self._lab.run(command, env={"PYTHONPATH": str(AGENT)})
+        return self._lab.run(command, env={"PYTHONPATH": str(AGENT)}, stdin=stdin)
 
     def _popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
         options.pop("text", None)
@@ -272,6 +293,30 @@ def test_what_a_step_leaves_behind_stays_that_steps(job: Guarded) -> None:
     assert outcome.result == "success"
     assert job.applied("Build") == {"deny"}
     assert job.applied("Publish now") == set()
+
+
+def test_who_goes_into_the_container_of_another_step_stays_his_own(job: Guarded) -> None:
+    """Root moves himself there, and no engine is asked: neither its rights nor its name are his."""
+    docker = job.docker
+    run = docker.command("run", "--detach", "--name=taken", *docker.volumes(), "empty")
+    identity = docker.command("inspect", "--format", "{{.Id}}", "taken")
+    moves = f"echo $$ > {docker.cgroup}/$({shell(*identity)})/cgroup.procs; {shell(*VISIT)} || :"
+    outcome = job.run(script(shell(*run, "sleep", "60"), "Publish"), script(moves, "Build"))
+    assert "ok" not in outcome.of("Build")["output"].splitlines()
+    assert (job.applied("Build"), job.applied("Publish")) == ({"deny"}, set())
+
+
+def test_a_container_that_is_asked_for_unseen_has_the_rights_of_nobody(job: Guarded) -> None:
+    """Its step could have asked in the open."""
+    docker = job.docker
+    made = docker.command("create", "--name=hidden", *docker.volumes(), "empty", *VISIT)
+    path = "/containers/hidden/start"
+    ask = [sys.executable, engine_client.__file__, docker.socket, "io_uring", path, ""]
+    logs = f"{shell(*docker.command('wait', 'hidden'))}; {shell(*docker.command('logs', 'hidden'))}"
+    outcome = job.run(script(f"{shell(*made)}; {shell(*ask)}; {logs}", "Publish"))
+    assert outcome.result == "success", outcome.of("Publish")
+    assert "ok" not in outcome.of("Publish")["output"].splitlines()
+    assert (job.applied("Publish"), job.applied("")) == (set(), {"deny"})
 
 
 def test_a_container_that_two_steps_share_has_the_rights_of_neither(job: Guarded) -> None:
