@@ -78,3 +78,18 @@ def test_the_pins_go_with_the_guard(sensor: KernelSensor, tmp_path: Path) -> Non
     sensor.close()
     assert list((tmp_path / "bpf").iterdir()) == []
     assert pins.release(tmp_path) == 0
+
+
+def test_what_is_pinned_is_held_for_the_next_agent(sensor: KernelSensor, tmp_path: Path) -> None:
+    """Denials too, which not every kernel has: whatever a pin is called that is no probe's."""
+    directory = tmp_path / "bpf"
+    for name in ("deny_open", f"{pins.PROBE}1-2-3-4-5"):
+        sensor._attachment._places["on_fork"].link.pin(directory / name)
+    found = pins.held(directory)
+    for descriptor in found.values():
+        os.close(descriptor)
+    # The kernel's own have a dot, and cannot be opened.
+    rest = {name for name in pins.names(directory) - set(found) if "." not in name}
+    assert {"deny_open", "on_fork", "maps/events"} < set(found)
+    assert {name for name in rest if not name.startswith(pins.PROBE)} == {pins.MAPS}
+    assert f"{pins.PROBE}1-2-3-4-5" in rest

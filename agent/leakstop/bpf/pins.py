@@ -63,11 +63,11 @@ def names(directory: Path) -> set[str]:
 def held(directory: Path) -> dict[str, int]:
     """Open what is pinned below ``directory``, but for the probes: there may be thousands."""
     lib, found = library(), {}
-    for path in (*directory.glob("*[-_]*"), *directory.glob(f"{MAPS}/*")):
-        if not path.name.startswith(PROBE):
-            descriptor = lib.attempt("bpf_obj_get", os.fsencode(path))
+    for name in names(directory) - {MAPS}:
+        if not name.startswith(PROBE):
+            descriptor = lib.attempt("bpf_obj_get", os.fsencode(directory / name))
             if descriptor >= 0:
-                found[str(path.relative_to(directory))] = descriptor
+                found[name] = descriptor
     return found
 
 
