@@ -95,15 +95,33 @@ class Supervisor:
     # -- one agent ----------------------------------------------------------------------
 
     def _start(self) -> _Child:
+        """Have one, once a guard is in force however long that takes: memory may be short."""
+        said = False
+        while True:
+            try:
+                return self._begin()
+            except OSError as error:
+                if not self._estate.request:
+                    raise
+                if not said:
+                    self._say(f"no agent can be started: {error.strerror}; it is tried again")
+                said = True
+            time.sleep(TICK_S)
+
+    def _begin(self) -> _Child:
         ours, theirs = socket.socketpair()
-        self._pulse.beat(ARMING_S)
-        pid = os.fork()
-        if pid == 0:
+        try:
+            with theirs:
+                self._pulse.beat(ARMING_S)
+                pid = os.fork()
+                if pid == 0:
+                    ours.close()
+                    self._be_agent(theirs)
+            ours.setblocking(False)
+            return _Child(pid, _descriptor_of(pid), Channel(ours))
+        except OSError:
             ours.close()
-            self._be_agent(theirs)
-        theirs.close()
-        ours.setblocking(False)
-        return _Child(pid, os.pidfd_open(pid), Channel(ours))
+            raise
 
     def _be_agent(self, connection: socket.socket) -> None:
         """Never returns."""
@@ -264,6 +282,16 @@ class Supervisor:
 
     def _say(self, text: str) -> None:
         print(f"leakstop: {text}", file=sys.stderr, flush=True)  # noqa: T201 -- its log
+
+
+def _descriptor_of(child: int) -> int:
+    """A pidfd. Without one it cannot be watched, so it may not be there either."""
+    try:
+        return os.pidfd_open(child)
+    except OSError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
 
 
 def _code(state: os.waitid_result) -> int:
