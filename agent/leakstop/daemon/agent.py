@@ -32,7 +32,7 @@ from leakstop.daemon.control import Channel
 from leakstop.daemon.custody import Custody
 from leakstop.daemon.finisher import Refused
 from leakstop.daemon.journal import Journal
-from leakstop.daemon.lifeline import Estate, Lifeline, worker_pidfd
+from leakstop.daemon.lifeline import ARMING_S, Estate, Lifeline, worker_pidfd
 from leakstop.daemon.request import ArmRequest, request_from_json
 from leakstop.daemon.sensors import Sensor
 from leakstop.daemon.signals import sigterm
@@ -310,6 +310,7 @@ class Agent:
 
     def _resume(self, estate: Estate) -> None:
         """Go on with the guard of an agent that is gone."""
+        self._lifeline.beat(ARMING_S)  # the same programs, and a journal to be read
         back = resume.resume(
             estate,
             self._arm_sensor,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An agent is started when there is memory for it, sooner or later."""
+"""An agent is started when there is memory for it, and has the time to take over."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from leakstop.daemon import supervisor
-from leakstop.daemon.lifeline import Lifeline
+from leakstop.daemon import lifeline, resume, supervisor
+from leakstop.daemon.agent import Agent
+from leakstop.daemon.assemble import raise_guard
+from leakstop.daemon.journal import Journal
+from leakstop.daemon.lifeline import ARMING_S, Lifeline, Pulse
 from leakstop.daemon.supervisor import Supervisor
 
 SERVED = 0
@@ -84,3 +87,26 @@ def test_where_nothing_is_guarded_yet_it_is_an_error(
     monkeypatch.setattr(os, "fork", failing(1, os.fork))
     with pytest.raises(OSError, match="Cannot allocate memory"):
         Supervisor(tmp_path, serve)._start()
+
+
+def test_who_takes_over_has_as_long_as_who_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs are loaded, and a long journal is read: more than a silence of ten seconds."""
+    pulse = Pulse()
+    line = Lifeline(pulse=pulse)
+    line.estate.request = {"settings": {}}
+    path = tmp_path / "events.ndjson"
+    agent = Agent(
+        tmp_path, Journal.create(path), raise_guard, journal_path=path, owner_uid=0, lifeline=line
+    )
+
+    def resume_(*_: object) -> None:
+        monkeypatch.setattr(lifeline, "now_ns", lambda: pulse.last_ns + later)
+        raise EOFError
+
+    monkeypatch.setattr(resume, "resume", resume_)
+    later = int((ARMING_S - 1) * 1e9)
+    with pytest.raises(EOFError):
+        agent.serve()
+    assert not pulse.overdue
