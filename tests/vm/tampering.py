@@ -32,6 +32,32 @@ ctypes.memmove(where + 64, b"{path}\\0", len("{path}") + 1)
 ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long)(where)(where + 64)
 """
 """open(2) as 32-bit programs call it."""
+RING = """
+import ctypes,mmap,os,struct
+syscall = ctypes.CDLL(None, use_errno=True).syscall
+params = ctypes.create_string_buffer(120)
+ring = syscall(425, 4, params) # io_uring_setup
+submissions, completions = (struct.unpack_from("=10I", params, at) for at in (40, 80))
+queue, done, entries = (mmap.mmap(ring, 4096, offset=at) for at in (0, 0x8000000, 0x10000000))
+path = ctypes.create_string_buffer(b"{path}")
+# struct io_uring_sqe: IORING_OP_OPENAT, at AT_FDCWD
+entries[:28] = struct.pack("=BBHiQQI", 18, {flags}, 0, -100, 0, ctypes.addressof(path), 0)
+queue[submissions[6] : submissions[6] + 4] = bytes(4)
+queue[submissions[1] : submissions[1] + 4] = (1).to_bytes(4, "little")
+assert syscall(426, ring, 1, 1, 1, None, 0) == 1, ctypes.get_errno() # io_uring_enter, and wait
+opened = struct.unpack_from("=i", done, completions[5] + 8)[0]
+assert opened >= 0, os.strerror(-opened)
+print(opened)
+"""
+"""openat(2) without a system call of its own: in the caller's time, or in a worker's."""
+SET_CLOCK = """
+import ctypes,time
+libc = ctypes.CDLL(None, use_errno=True)
+now = (ctypes.c_long * 2)(int(time.time()), 0)
+assert libc.{call} >= 0, ctypes.get_errno()
+"""
+_BY = 0, 1 << 4
+"""Flags of a request: by whom it is done. IOSQE_ASYNC: a worker."""
 
 
 def sleeper() -> int:
@@ -96,13 +122,20 @@ class Tampering:
             f"{call}{part}syscall(310,{self.worker.pid},part,1,part,1,0)",
             f"{call}syscall(438,os.pidfd_open({self.worker.pid}),0,0)",
         ]
-        if self.denies:  # nobody else sees system calls of another architecture
-            ways.append(INT_80.format(path=f"/proc/{self.worker.pid}/mem"))
+        if self.denies:  # nobody else sees system calls of another architecture, and rings
+            memory = f"/proc/{self.worker.pid}/mem"
+            ways.append(INT_80.format(path=memory))
+            ways += [RING.format(path=memory, flags=flags) for flags in _BY]
         ended = [self.execute(f"{way}\nprint('read')") for way in ways]
         seen = self.tampers(Trick.READ)
         return [os.WTERMSIG(status) for status in ended] == [signal.SIGKILL] * len(ways) == [
             told.killed * signal.SIGKILL for told in seen
         ] and (not self.denies or all(told.denied for told in seen))
+
+    def check_a_ring_opens_other_files(self) -> bool:
+        """So it is not for want of a ring that the worker's memory is out of its reach."""
+        ends = [self.execute(RING.format(path="/proc/self/mem", flags=flags)) for flags in _BY]
+        return ends == [0, 0]
 
     def check_the_workers_neighbours_are_not(self) -> bool:
         code = (
@@ -125,6 +158,18 @@ class Tampering:
         told = [(each.what, each.denied) for each in self.tampers(Trick.SIGNAL)]
         wanted = "SIGSTOP at Leakstop's own process", self.denies
         return os.waitstatus_to_exitcode(status) == 7 * self.denies and told == [wanted]
+
+    def check_who_sets_the_clock_is_told(self) -> bool:
+        """To what it shows already. The time zone is no time."""
+        ways = {
+            "clock_settime": "clock_settime(0, now)",
+            "settimeofday": "syscall(164, now, None)",
+            "": "syscall(164, None, (ctypes.c_int * 2)())",
+            "adjtimex": "syscall(159, (ctypes.c_uint64 * 32)(0x0100))",
+        }
+        ends = [self.execute(SET_CLOCK.format(call=call)) for call in ways.values()]
+        told = [(each.what, each.route) for each in self.tampers(Trick.CLOCK)]
+        return ends == [0] * len(ways) and told == [("the time", way) for way in ways if way]
 
     def check_nobody_else_takes_the_guard_down(self) -> bool:
         pins = self.run_dir / "bpf"
