@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +23,8 @@ from lab.network import BARE
 from lab.tokens import Token
 from leakstop.daemon import fold
 from leakstop.daemon.client import AgentClient
+from leakstop.daemon.control import Channel
+from leakstop.model.codec import to_json
 
 pytestmark = [pytest.mark.root, pytest.mark.act]
 
@@ -128,6 +133,51 @@ def test_a_record_that_was_forged_is_not_believed(acting: Bench, lab: Lab) -> No
     assert outcome.red
     assert [error.title for error in outcome.annotations("error")] == ["Leakstop: not protected"]
     assert outcome.record("run")[0]["exit_code"] == 12
+
+
+def test_a_socket_in_the_agents_place_is_not_believed(acting: Bench, lab: Lab) -> None:
+    """The agent lives and knows better; somebody who became root answers in its stead."""
+    begun, go = lab.directory / "begun", lab.directory / "go"
+    run = acting.start(
+        f"""
+        - uses: {ACTION}
+        - run: |
+            touch {begun}
+            until [ -e {go} ]; do sleep 0.05; done
+            curl -sS -m 10 https://other.test/ || true
+        """
+    )
+    wait_for(begun)
+    (directory,) = run.agents
+    with closing(AgentClient.connect(directory)) as client:
+        so_far = client.report()
+    assert so_far.verdict == "pass"
+    control = directory / "control.sock"
+    control.rename(directory / "control.old")
+    asked: list[str] = []
+    with closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(control))
+        control.chmod(0o666)
+        listener.listen()
+        threading.Thread(target=answer, args=(listener, to_json(so_far), asked)).start()
+        go.touch()
+        outcome = run.wait()
+        listener.shutdown(socket.SHUT_RDWR)
+    assert asked == [], "not even the key is told"
+    assert outcome.red
+    assert [error.title for error in outcome.annotations("error")] == ["Leakstop: not protected"]
+    assert outcome.record("run")[0]["exit_code"] == 12
+
+
+def answer(listener: socket.socket, report: object, asked: list[str]) -> None:
+    """Say to everybody who asks that all is well."""
+    with contextlib.suppress(OSError):
+        while True:
+            channel = Channel(listener.accept()[0])
+            with closing(channel):
+                if question := channel.receive():
+                    asked.append(question["ask"])
+                    channel.send({"ok": True, "report": report})
 
 
 def parent_of(pid: int) -> int:

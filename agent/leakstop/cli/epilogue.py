@@ -66,10 +66,10 @@ def _report(kept: Kept) -> Report:
     run_dir = Path(kept.run)
     try:
         # Believed is only what the agent itself says: a file may be anybody's who became root.
-        report = client.last_word(run_dir, key=kept.key)
+        report = client.last_word(run_dir, key=kept.key, whom=kept.agent)
         return report if report is not None else _unproven(client.left(run_dir))
     except CoverageError:
-        # It lives and does not answer, or it died without a trace.
+        # It lives and does not answer, or somebody else does, or it died without a trace.
         return _unproven(fold.fold(fold.load_state(run_dir)))
 
 

@@ -214,9 +214,9 @@ def _start(kept: Kept, request: ArmRequest) -> Kept:
     with contextlib.closing(Asking.about(from_canonical(request.policy))) as asking:
         asking.release()
         place = _launch(dataclasses.replace(request, finish_key=kept.key))
-        _teach(place, asking.answer(), kept.key)
+        agent = _teach(place, asking.answer(), kept.key)
     return dataclasses.replace(
-        kept, run=str(place.run_dir), code=str(place.code), python=sys.executable
+        kept, run=str(place.run_dir), code=str(place.code), python=sys.executable, agent=agent
     )
 
 
@@ -243,12 +243,20 @@ def _try(request: ArmRequest) -> Place:
     return place
 
 
-def _teach(place: Place, words: str, key: str) -> None:
-    """Let the agent keep ``words``. Without them the guard is as good, only its report is not."""
-    with contextlib.suppress(LeakstopError):
+def _teach(place: Place, words: str, key: str) -> str:
+    """Let the agent keep ``words``. Without them the guard is as good, only its report is not.
+
+    Returns who it is.
+    """
+    whom = ""
+    with (
+        contextlib.suppress(LeakstopError),
+        contextlib.closing(AgentClient.connect(place.run_dir)) as client,
+    ):
+        whom = client.whom
         if words:
-            with contextlib.closing(AgentClient.connect(place.run_dir)) as client:
-                client.teach(words, key=key)
+            client.teach(words, key=key)
+    return whom
 
 
 def _may_only_observe(request: ArmRequest) -> bool:
@@ -256,14 +264,14 @@ def _may_only_observe(request: ArmRequest) -> bool:
 
 
 def _arm(kept: Kept, request: ArmRequest) -> Kept:
-    client = AgentClient.connect(Path(kept.run))
+    client = AgentClient.connect(Path(kept.run), whom=kept.agent)
     with contextlib.closing(client):
         client.arm(dataclasses.replace(request, finish_key=kept.key), key=kept.key)
     return kept
 
 
 def _say_what_is_watched(kept: Kept, wanted: Settings) -> None:
-    client = AgentClient.connect(Path(kept.run))
+    client = AgentClient.connect(Path(kept.run), whom=kept.agent)
     with contextlib.closing(client):
         status = client.status()
     state = f"Partly watched: {status['note']}" if status["note"] else f"{_STATES[status['mode']]}."

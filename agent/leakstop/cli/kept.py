@@ -26,6 +26,8 @@ class Kept:
     """The package that ``post`` runs (hook.js reads this name)."""
     python: str = ""
     """The interpreter that ``post`` runs (hook.js reads this name)."""
+    agent: str = ""
+    """Who listens for the agent (``AgentClient.whom``): nobody else is believed."""
     worker: str = ""
     """The runner's worker (cli/runner.py): looked at once, before a guard is in force."""
     key: str = ""

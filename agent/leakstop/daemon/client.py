@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from leakstop.act.kill import start_ticks
 from leakstop.daemon import fold
-from leakstop.daemon.control import Channel
+from leakstop.daemon.control import Channel, peer_pid
 from leakstop.daemon.lifecycle import RunDir
 from leakstop.daemon.request import ArmRequest, request_to_json
 from leakstop.errors import CoverageError
@@ -28,20 +29,43 @@ ANSWER_S = 60.0
 """Patience with an answer: arming loads programs and tables."""
 
 
+class Impostor(CoverageError):
+    """Somebody else listens where the agent should."""
+
+
 class AgentClient:
     """A connection to an agent."""
 
     def __init__(self, channel: Channel) -> None:
         channel.socket.settimeout(ANSWER_S)
         self._channel = channel
+        self.whom = _listener(channel.socket)
+        """Who listens there, by process and start: the supervisor, agents come and go."""
 
     @classmethod
-    def connect(cls, run_dir: Path, *, patience_s: float = 0.0) -> AgentClient:
+    def connect(cls, run_dir: Path, *, patience_s: float = 0.0, whom: str = "") -> AgentClient:
         """Connect to the agent that lives in ``run_dir``, waiting until it listens.
+
+        ``whom``: who listened there when the guard was put in force, if that is known. Root in
+        the job can put a socket of its own into that one's place.
 
         Raises:
             CoverageError: there is no agent, or it does not let us in.
+            Impostor: it is not ``whom``.
         """
+        client = cls._connect(run_dir, patience_s)
+        if whom and client.whom != whom:
+            client.close()
+            raise Impostor(
+                "it is not the agent that answers",
+                why="another process listens on its control socket than when the guard began",
+                fix="treat what ran as unproven",
+                where=str(run_dir),
+            )
+        return client
+
+    @classmethod
+    def _connect(cls, run_dir: Path, patience_s: float) -> AgentClient:
         deadline = time.monotonic() + patience_s
         while True:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -111,13 +135,14 @@ def finish(run_dir: Path, *, key: str = "") -> Report:
     return last_word(run_dir, key=key) or left(run_dir)
 
 
-def last_word(run_dir: Path, *, key: str = "") -> Report | None:
+def last_word(run_dir: Path, *, key: str = "", whom: str = "") -> Report | None:
     """End the guard in ``run_dir``: the report out of its agent's own mouth, or ``None``.
 
     Raises:
-        CoverageError: the agent lives and does not answer: nothing may be concluded.
+        CoverageError: the agent lives and does not answer, or it is not ``whom`` who does:
+            nothing may be concluded.
     """
-    report = _ask(run_dir, lambda client: client.finish(key=key))
+    report = _ask(run_dir, lambda client: client.finish(key=key), whom)
     deadline = time.monotonic() + _LEAVING_S
     while RunDir(run_dir).alive() and time.monotonic() < deadline:
         time.sleep(0.01)  # so that who comes next finds nobody
@@ -147,7 +172,7 @@ def words(run_dir: Path) -> str:
         return ""
 
 
-def _ask(run_dir: Path, question: Callable[[AgentClient], Report]) -> Report | None:
+def _ask(run_dir: Path, question: Callable[[AgentClient], Report], whom: str = "") -> Report | None:
     """Ask the agent, and if it dies meanwhile the one that is started after it.
 
     One that ends holds its lock for a moment longer than it listens: then its report is there.
@@ -155,14 +180,22 @@ def _ask(run_dir: Path, question: Callable[[AgentClient], Report]) -> Report | N
     deadline = time.monotonic() + START_S
     while RunDir(run_dir).alive():
         try:
-            client = AgentClient.connect(run_dir)
+            client = AgentClient.connect(run_dir, whom=whom)
             with contextlib.closing(client):
                 return question(client)
         except CoverageError as error:  # noqa: PERF203 - asked a few times at most
-            if isinstance(error.__cause__, PermissionError) or time.monotonic() > deadline:
+            given = isinstance(error, Impostor) or isinstance(error.__cause__, PermissionError)
+            if given or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
     return None
+
+
+def _listener(connection: socket.socket) -> str:
+    """Who listens at the other end, as the kernel recorded it; empty if that one is gone."""
+    pid = peer_pid(connection)
+    began = start_ticks(pid)
+    return "" if began is None else f"{pid} {began}"
 
 
 def _report(answer: dict[str, Any]) -> Report:
@@ -170,4 +203,4 @@ def _report(answer: dict[str, Any]) -> Report:
     return report
 
 
-__all__ = ["AgentClient", "finish", "last_word", "left", "report", "words"]
+__all__ = ["AgentClient", "Impostor", "finish", "last_word", "left", "report", "words"]

@@ -54,6 +54,7 @@ class Machine:
         self.asked: list[Policy] = []
         self.words = to_text(Vocabulary(indexes={"registry:pip": ("https://index.test:443",)}))
         self.alive = False
+        self.whom = "70 700"
         self.start_failure: LeakstopError | None = None
         self.report: Report | LeakstopError = CoverageError("nothing there")
         self._patch = monkeypatch
@@ -67,7 +68,7 @@ class Machine:
         patch(elevate, "start_agent", self._start)
         patch(elevate, "clean_up", lambda _, sweep: self.cleaned.append(sweep))
         patch(RunDir, "alive", lambda _: self.alive)
-        patch(AgentClient, "connect", lambda _: self)
+        patch(AgentClient, "connect", self._connect)
         patch(Asking, "about", self._ask)
         patch(daemon, "words", lambda _: self.words)
         patch(daemon, "last_word", self._last_word)
@@ -84,8 +85,14 @@ class Machine:
         self.started.append(request)
         self.alive = True
 
-    def _last_word(self, _: Path, *, key: str) -> Report | None:
+    def _connect(self, _: Path, *, whom: str = "") -> Machine:
+        if whom:  # a guard is in force, whose agent is known
+            assert whom == self.state["agent"]
+        return self
+
+    def _last_word(self, _: Path, *, key: str, whom: str) -> Report | None:
         assert key == self.state["key"]
+        assert whom == self.state["agent"]
         return self._left() if self.alive else None
 
     def _left(self) -> Report:
