@@ -180,14 +180,19 @@ static __always_inline void born_inside(struct task_struct *parent, struct task_
 	}
 }
 
-static __always_inline void gone_inside(__u32 pid)
+/*
+ * At the end of a process: wherever it has gone meanwhile, its number will be another's. Two
+ * threads may be its last ones; only one of them finds an owner to take away.
+ */
+static __always_inline void forget_owner(__u32 pid)
 {
 	struct owner *owner = bpf_map_lookup_elem(&owners, &pid);
 	__u64 container = owner ? owner->container : 0;
 	struct claim *claim = container ? bpf_map_lookup_elem(&claims, &container) : 0;
 
-	if (claim)
+	if (!bpf_map_delete_elem(&owners, &pid) && claim)
 		__sync_fetch_and_add(&claim->members, -1);
+	bpf_map_delete_elem(&holds, &pid);
 	bpf_map_delete_elem(&builds, &pid);
 }
 

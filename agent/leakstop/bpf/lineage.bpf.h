@@ -43,8 +43,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	release_protected(task);
 	if (task->signal->live.counter != 0)
 		return 0;
-	gone_inside(pid);
-	forget_owner(pid); /* wherever it has gone meanwhile: its number will be another's */
+	forget_owner(pid);
 	if (!is_guarded())
 		return 0;
 	bpf_map_delete_elem(&marks, &pid);

@@ -95,12 +95,6 @@ static __always_inline __u32 pass_on(__u32 parent, __u32 child, __u64 start)
 	return owner.tag;
 }
 
-static __always_inline void forget_owner(__u32 pid)
-{
-	bpf_map_delete_elem(&owners, &pid);
-	bpf_map_delete_elem(&holds, &pid);
-}
-
 /*
  * The owner of a process that becomes another program. A service of the machine that starts a
  * new one may do so for whoever asks (systemd-run, at, D-Bus), so that one is the job's. Without a
