@@ -101,6 +101,23 @@ int BPF_PROG(deny_bpf, int command, const void *attr, unsigned int size)
 	return grabs_ours(command, &request, &event) && is_alive() ? -EPERM : 0;
 }
 
+/* At the end of its loading, when it gets a descriptor: by then it is known what it holds. */
+SEC("fmod_ret/security_bpf_prog")
+int BPF_PROG(deny_program, struct bpf_prog *program)
+{
+	struct event_tamper event = {};
+	struct our_name *name;
+
+	if (is_protected() || !is_guarded())
+		return 0;
+	name = our_table_of(program);
+	if (!name || !is_alive())
+		return 0;
+	begin_tamper(&event, TRICK_BPF, BPF_PROG_LOAD);
+	__builtin_memcpy(event.text, name->text, sizeof(name->text));
+	return deny(&event);
+}
+
 SEC("fmod_ret/security_task_kill")
 int BPF_PROG(deny_kill, struct task_struct *task, struct kernel_siginfo *info, int sig,
 	     const void *cred)
@@ -111,6 +128,33 @@ int BPF_PROG(deny_kill, struct task_struct *task, struct kernel_siginfo *info, i
 	if (bpf_get_current_pid_tgid() >> 32 == 1 || !is_attack(sig, info, task, &event))
 		return 0;
 	return deny(&event);
+}
+
+/* What a file has sent (F_SETOWN): those pass no other hook. */
+SEC("fmod_ret/security_file_send_sigiotask")
+int BPF_PROG(deny_sigio, struct task_struct *task, const void *owner, int sig)
+{
+	struct event_tamper event = {};
+	__u32 thread = task->pid;
+	__u8 whom = protection_of(thread);
+
+	sig = sig ?: SIGIO;
+	if (!whom || !endangers(whom, sig))
+		return 0;
+	begin_tamper(&event, TRICK_SIGNAL, sig);
+	event.head.pid = event.head.start = 0; /* who runs is not who has asked for it */
+	event.target = thread;
+	event.whom = whom;
+	return deny(&event);
+}
+
+/* What was denied is told by who sees the call return. */
+SEC("fmod_ret/security_task_setrlimit")
+int BPF_PROG(deny_limit, struct task_struct *task, unsigned int resource, const void *limit)
+{
+	struct event_tamper event = {};
+
+	return limits(task->pid, &event) ? -EPERM : 0;
 }
 
 static __always_inline int on_mount(const struct super_block *super, const char *way, __u32 len)

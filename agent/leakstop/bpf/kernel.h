@@ -6,6 +6,8 @@
 #ifndef LEAKSTOP_KERNEL_H
 #define LEAKSTOP_KERNEL_H
 
+#include <linux/bpf.h>
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
@@ -138,16 +140,19 @@ struct kernel_siginfo {
 	int si_code;
 };
 
+struct bpf_map {
+	enum bpf_map_type map_type;
+	unsigned int id;
+};
+
 struct bpf_prog_aux {
 	unsigned int id;
+	unsigned int used_map_cnt;
+	struct bpf_map **used_maps;
 };
 
 struct bpf_prog {
 	struct bpf_prog_aux *aux;
-};
-
-struct bpf_map {
-	unsigned int id;
 };
 
 struct bpf_link {

@@ -65,6 +65,7 @@ enum trick {
 	TRICK_CLOCK,
 	TRICK_PROGRAMS,
 	TRICK_MOUNT,
+	TRICK_LIMIT,
 };
 
 enum carriage { CARRIAGE_NONE, CARRIAGE_NOTE, CARRIAGE_WARN, CARRIAGE_FAIL, CARRIAGE_KILL };
@@ -324,7 +325,7 @@ enum sight { SIGHT_NONE, SIGHT_MEMORY, SIGHT_ENVIRONMENT };
 /* Somebody lays hands on the guard or on the runner. */
 struct event_tamper {
 	struct event_head head;
-	__u64 argument; /* command of bpf(2), signal, enum sight */
+	__u64 argument; /* command of bpf(2), signal, limit, enum sight */
 	__u32 target;   /* thread, or type of a BPF program */
 	__u8 trick;     /* enum trick */
 	__u8 denied;

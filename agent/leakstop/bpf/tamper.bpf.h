@@ -155,6 +155,7 @@ static __always_inline bool intrudes(__u32 thread, enum sight sight, struct even
 #define SIGCONT  18
 #define SIGURG   23
 #define SIGWINCH 28
+#define SIGIO    29
 #define SIG(n)   (1ULL << (n))
 /* What a process does not notice unless it wants to, or what makes it go on. */
 #define HARMLESS (SIG(0) | SIG(SIGCHLD) | SIG(SIGCONT) | SIG(SIGURG) | SIG(SIGWINCH))
@@ -162,36 +163,80 @@ static __always_inline bool intrudes(__u32 thread, enum sight sight, struct even
 #define DUMPING                                                                                    \
 	(SIG(3) | SIG(4) | SIG(5) | SIG(6) | SIG(7) | SIG(8) | SIG(11) | SIG(24) | SIG(25) |       \
 	 SIG(31))
-#define SI_USER  0 /* <asm-generic/siginfo.h> */
-#define SI_QUEUE -1
-#define SI_TKILL -6
+/* ILL TRAP BUS FPE SEGV CHLD IO SYS: their codes have meanings of their own (<linux/signal.h>). */
+#define SPECIFIC (SIG(4) | SIG(5) | SIG(7) | SIG(8) | SIG(11) | SIG(SIGCHLD) | SIG(SIGIO) | SIG(31))
+#define SI_SIGIO -5 /* <asm-generic/siginfo.h> */
+#define NSIGPOLL 6
 
-/* Whether a process sent it: the kernel's own come in anybody's time. */
-static __always_inline bool is_sent(const struct kernel_siginfo *info)
+enum origin { BY_KERNEL, BY_PROCESS, BY_FILE };
+
+/*
+ * Who sends a signal. The kernel's own come in anybody's time, and so does what somebody has it
+ * send when a file has something to read (fcntl: F_SETOWN, F_SETSIG). A process may give its own
+ * any code below 0 (rt_sigqueueinfo), the kernel's of timers included; nobody who is protected
+ * has such a timer.
+ */
+static __always_inline enum origin origin_of(int sig, const struct kernel_siginfo *info)
 {
 	int code;
 
-	if ((unsigned long)info <= 2) /* SEND_SIG_PRIV is the kernel's, SEND_SIG_NOINFO not */
-		return !info;
+	if (!info) /* SEND_SIG_NOINFO */
+		return BY_PROCESS;
+	if ((unsigned long)info <= 2) /* SEND_SIG_PRIV */
+		return sig == SIGIO ? BY_FILE : BY_KERNEL;
 	code = BPF_CORE_READ(info, si_code);
-	return code == SI_USER || code == SI_QUEUE || code == SI_TKILL;
+	if (code <= 0)
+		return code == SI_SIGIO ? BY_FILE : BY_PROCESS;
+	if (sig == SIGIO || (code <= NSIGPOLL && !(SPECIFIC & SIG(sig & 63))))
+		return BY_FILE;
+	return BY_KERNEL;
+}
+
+/* Whether a signal does one who is protected any harm. */
+static __always_inline bool endangers(__u8 whom, int sig)
+{
+	__u64 signal = SIG(sig & 63);
+
+	return whom == PROTECTED_AGENT ? !(HARMLESS & signal) : DUMPING & signal;
 }
 
 /* Whether a signal at a protected process is none of this one's business. */
 static __always_inline bool is_attack(int sig, const struct kernel_siginfo *info,
 				      const struct task_struct *task, struct event_tamper *event)
 {
+	enum origin origin = origin_of(sig, info);
 	__u32 thread = task->pid;
 	__u8 whom = protection_of(thread);
 
-	if (!whom || is_protected() || !is_sent(info) || !is_guarded())
+	if (!whom || origin == BY_KERNEL || !endangers(whom, sig))
 		return false;
-	if (whom == PROTECTED_AGENT
-		    ? HARMLESS & SIG(sig & 63)
-		    : !(DUMPING & SIG(sig & 63)) ||
-			      tag_of(bpf_get_current_pid_tgid() >> 32) == TAG_RUNNER)
+	if (origin == BY_PROCESS &&
+	    (is_protected() || !is_guarded() ||
+	     (whom != PROTECTED_AGENT && tag_of(bpf_get_current_pid_tgid() >> 32) == TAG_RUNNER)))
 		return false;
 	begin_tamper(event, TRICK_SIGNAL, sig);
+	if (origin == BY_FILE) /* who runs is not who has asked for it */
+		event->head.pid = event->head.start = 0;
+	event->target = thread;
+	event->whom = whom;
+	return true;
+}
+
+/*
+ * Whether this process may not set limits for a protected one: without files it sees nothing, and
+ * beyond its time or its stack the kernel makes it dump its memory.
+ */
+static __always_inline bool limits(__u32 thread, struct event_tamper *event)
+{
+	__u8 whom = protection_of(thread);
+	__u32 tag;
+
+	if (!whom || is_protected() || !is_guarded())
+		return false;
+	tag = tag_of(bpf_get_current_pid_tgid() >> 32);
+	if (tag == TAG_MACHINE || (tag == TAG_RUNNER && whom != PROTECTED_AGENT))
+		return false;
+	begin_tamper(event, TRICK_LIMIT, 0);
 	event->target = thread;
 	event->whom = whom;
 	return true;
@@ -206,6 +251,7 @@ struct bpf_request {
 
 #define PROGRAM_NAME 12 /* where these stand in it: words */
 #define ATTACH_TYPE  2
+#define VALUE        4 /* and the next */
 #define BATCH_MAP    9
 
 /* The file behind a descriptor of this process, or nothing. */
@@ -239,6 +285,8 @@ static __always_inline struct our_name *our_object(__u32 command, const struct b
 {
 	const struct bpf_link *link;
 	const struct bpf_map *map;
+	enum bpf_map_type type;
+	__u32 inner;
 
 	switch (command) {
 	case BPF_LINK_DETACH:
@@ -247,8 +295,19 @@ static __always_inline struct our_name *our_object(__u32 command, const struct b
 		return our_program(BPF_CORE_READ(link, prog));
 	case BPF_PROG_DETACH:
 		return our_program(object_at(request->words[1]));
-	case BPF_MAP_LOOKUP_ELEM:
 	case BPF_MAP_UPDATE_ELEM:
+		map = object_at(request->words[0]);
+		type = BPF_CORE_READ(map, map_type);
+		/* What stands in another table, that one's programs can write. */
+		if (type == BPF_MAP_TYPE_ARRAY_OF_MAPS || type == BPF_MAP_TYPE_HASH_OF_MAPS) {
+			if (bpf_probe_read_user(&inner, sizeof(inner),
+						(void *)(request->words[VALUE] |
+							 (__u64)request->words[VALUE + 1] << 32)))
+				return 0;
+			map = object_at(inner);
+		}
+		break;
+	case BPF_MAP_LOOKUP_ELEM:
 	case BPF_MAP_DELETE_ELEM:
 	case BPF_MAP_GET_NEXT_KEY:
 	case BPF_MAP_LOOKUP_AND_DELETE_ELEM:
@@ -265,6 +324,24 @@ static __always_inline struct our_name *our_object(__u32 command, const struct b
 		return 0;
 	}
 	return find_ours(OUR_MAP, BPF_CORE_READ(map, id));
+}
+
+#define MAPS_MAX 64 /* MAX_USED_MAPS of <linux/bpf_verifier.h> */
+
+/* A table of the guard's that a program of somebody else's has in its hands: it can write there. */
+static __always_inline struct our_name *our_table_of(const struct bpf_prog *program)
+{
+	const struct bpf_prog_aux *aux = BPF_CORE_READ(program, aux);
+	struct bpf_map **maps = BPF_CORE_READ(aux, used_maps), *map;
+	__u32 count = BPF_CORE_READ(aux, used_map_cnt);
+	struct our_name *name = 0;
+
+	if (find_ours(OUR_PROGRAM, BPF_CORE_READ(aux, id)))
+		return 0;
+	for (__u32 i = 0; i < MAPS_MAX && i < count && !name; i++)
+		if (!bpf_probe_read_kernel(&map, sizeof(map), maps + i))
+			name = find_ours(OUR_MAP, BPF_CORE_READ(map, id));
+	return name;
 }
 
 /* Whether a call lays hands on what is ours. */

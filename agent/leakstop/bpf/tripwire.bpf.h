@@ -29,11 +29,31 @@ struct {
 	__type(value, struct event_tamper);
 } calls SEC(".maps");
 
+/* Of a program that nothing is told of for what it is. */
+#define ORDINARY 0xff
+
 static __always_inline void tell_on_return(const struct event_tamper *event)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
 
 	bpf_map_update_elem(&calls, &thread, event, BPF_ANY);
+}
+
+/* Whether it matters that somebody else has loaded or attached a program. */
+static __always_inline bool judge_programs(struct event_tamper *event, __s64 result)
+{
+	struct our_name *name = 0;
+
+	if (result < 0) /* what was not even loaded changes nothing */
+		return false;
+	if (event->argument == BPF_PROG_LOAD)
+		name = our_table_of(object_at(result));
+	if (!name)
+		return event->whom != ORDINARY;
+	event->trick = TRICK_BPF;
+	__builtin_memset(event->text, 0, sizeof(event->text));
+	__builtin_memcpy(event->text, name->text, sizeof(name->text));
+	return true;
 }
 
 SEC("tracepoint/syscalls/sys_exit_bpf")
@@ -48,9 +68,9 @@ int on_return(struct call_return *ctx)
 	event = *call;
 	bpf_map_delete_elem(&calls, &thread);
 	event.denied = ctx->result < 0;
-	/* Somebody else's program that was not even loaded changes nothing. */
-	if (!event.denied || event.trick != TRICK_PROGRAMS)
-		tell(&event);
+	if (event.trick == TRICK_PROGRAMS && !judge_programs(&event, ctx->result))
+		return 0;
+	tell(&event);
 	return 0;
 }
 
@@ -73,13 +93,17 @@ int on_open(struct call_return *ctx)
 	return 0;
 }
 
-/* Of a thread by its number, as its caller's namespace has it: others see no protected one. */
+/* Whether numbers of processes mean to this one what they mean here: others see no protected one. */
+static __always_inline bool counts_as_we_do(void)
+{
+	return !BPF_CORE_READ(bpf_get_current_task_btf(), thread_pid, level);
+}
+
 static __always_inline void on_memory_call(__u32 thread, const char *way, __u32 len)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct event_tamper event = {};
 
-	if (BPF_CORE_READ(task, thread_pid, level) || !intrudes(thread, SIGHT_MEMORY, &event))
+	if (!intrudes(thread, SIGHT_MEMORY, &event))
 		return;
 	__builtin_memcpy(event.text, way, len);
 	tell_on_return(&event);
@@ -93,7 +117,8 @@ static __always_inline void on_memory_call(__u32 thread, const char *way, __u32 
 SEC("tracepoint/syscalls/sys_enter_ptrace")
 int on_ptrace(struct call_entry *ctx)
 {
-	if (ctx->arguments[0] == PTRACE_ATTACH || ctx->arguments[0] == PTRACE_SEIZE)
+	if ((ctx->arguments[0] == PTRACE_ATTACH || ctx->arguments[0] == PTRACE_SEIZE) &&
+	    counts_as_we_do())
 		ON_MEMORY_CALL(ctx->arguments[1], "ptrace");
 	return 0;
 }
@@ -101,14 +126,16 @@ int on_ptrace(struct call_entry *ctx)
 SEC("tracepoint/syscalls/sys_enter_process_vm_readv")
 int on_vm_read(struct call_entry *ctx)
 {
-	ON_MEMORY_CALL(ctx->arguments[0], "process_vm_readv");
+	if (counts_as_we_do())
+		ON_MEMORY_CALL(ctx->arguments[0], "process_vm_readv");
 	return 0;
 }
 
 SEC("tracepoint/syscalls/sys_enter_process_vm_writev")
 int on_vm_write(struct call_entry *ctx)
 {
-	ON_MEMORY_CALL(ctx->arguments[0], "process_vm_writev");
+	if (counts_as_we_do())
+		ON_MEMORY_CALL(ctx->arguments[0], "process_vm_writev");
 	return 0;
 }
 
@@ -147,6 +174,7 @@ int on_bpf(struct call_entry *ctx)
 	struct bpf_request request = {};
 	struct event_tamper event = {};
 	__u64 size = ctx->arguments[2];
+	bool ordinary;
 
 	barrier_var(size);
 	if (size > sizeof(request))
@@ -157,10 +185,12 @@ int on_bpf(struct call_entry *ctx)
 		tell_on_return(&event);
 		return 0;
 	}
-	if (is_ordinary_program(command, &request) || is_protected() || !is_guarded() ||
+	ordinary = is_ordinary_program(command, &request);
+	if ((ordinary && command != BPF_PROG_LOAD) || is_protected() || !is_guarded() ||
 	    tag_of(bpf_get_current_pid_tgid() >> 32) == TAG_MACHINE)
 		return 0;
 	begin_tamper(&event, TRICK_PROGRAMS, command);
+	event.whom = ordinary ? ORDINARY : 0;
 	if (command == BPF_PROG_LOAD) {
 		event.target = request.words[0];
 		__builtin_memcpy(event.text, request.words + PROGRAM_NAME, BPF_OBJ_NAME_LEN);
@@ -169,7 +199,7 @@ int on_bpf(struct call_entry *ctx)
 	return 0;
 }
 
-/* ---- signals, cgroups, the clock ---- */
+/* ---- signals, limits, cgroups, the clock ---- */
 
 SEC("tp_btf/signal_generate")
 int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct *task)
@@ -178,6 +208,20 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 
 	if (is_attack(sig, info, task, &event))
 		tell(&event);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_enter_prlimit64")
+int on_limit(struct call_entry *ctx)
+{
+	__u32 thread = ctx->arguments[0];
+	struct event_tamper event = {};
+
+	/* Of itself (0), or only read: what every program does as it starts. */
+	if (!thread || !ctx->arguments[2] || !counts_as_we_do() || !limits(thread, &event))
+		return 0;
+	event.argument = ctx->arguments[1];
+	tell_on_return(&event);
 	return 0;
 }
 

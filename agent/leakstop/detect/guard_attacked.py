@@ -3,8 +3,8 @@
 
 Why: who is root in a job can silence a monitor, and does that before anything else.
 Sees: the guard's programs detached, its maps read or written, its pins removed; signals, ptrace
-and memory access at its process, and signals that make the runner's worker dump its memory; the
-action's files or the runner's log replaced; the agent's journal changed.
+and memory access at its process; signals that make the runner's worker dump its memory; limits
+set for either; the action's files or the runner's log replaced; the agent's journal changed.
 Quiet when: never; the agent, its supervisor and the kernel itself are not the job.
 """
 
@@ -30,6 +30,7 @@ _DONE = {
     Trick.BPF: "It called {route} on {what}.",
     Trick.SIGNAL: "It sent {what}.",
     Trick.TRACE: "It reached for {what} ({route}).",
+    Trick.LIMIT: "It set {what}.",
     Trick.MOUNT: "It took away {what} ({route}).",
     Trick.ACTION: "It replaced {what}, which this action runs from.",
     Trick.RUNNER_LOG: "It wrote {what}, which says which step is which.",
@@ -50,15 +51,28 @@ class GuardAttacked(Detector[Tamper]):
             META,
             event,
             context,
-            what=_seen(event) if event.pid else _found(event),
+            what=_what(event),
             what_to_do="Treat the job as compromised, and do not re-run it: no build does this by "
             "accident. Find the change that brought this step, and rotate what the job could read.",
         )
 
 
+def _what(event: Tamper) -> str:
+    if event.pid:
+        return _seen(event)
+    return _sent_by_file(event) if event.trick is Trick.SIGNAL else _found(event)
+
+
 def _seen(event: Tamper) -> str:
     done = _DONE[event.trick].format(what=event.what, route=event.route)
     return f"{done} {'The agent has put it right.' if event.mended else outcome(event)}"
+
+
+def _sent_by_file(event: Tamper) -> str:
+    return (
+        f"Somebody had the kernel send {event.what} when a file had something to read (F_SETOWN). "
+        f"{outcome(event)} Who did it is not known."
+    )
 
 
 def _found(event: Tamper) -> str:

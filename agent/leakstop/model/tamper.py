@@ -26,6 +26,8 @@ class Trick(str, Enum):
     """BPF programs of somebody else's, loaded or attached."""
     MOUNT = "mount"
     """What the guard has mounted, or pinned."""
+    LIMIT = "limit"
+    """A resource limit of the agent's or of the runner's worker."""
     FIREWALL = "firewall"
     """Rules of netfilter."""
     ROUTES = "routes"

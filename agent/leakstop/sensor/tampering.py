@@ -33,6 +33,12 @@ _PROGRAM_TYPES = (
     "lirc_mode2", "sk_reuseport", "flow_dissector", "cgroup_sysctl", "raw_tracepoint_writable",
     "cgroup_sockopt", "tracing", "struct_ops", "ext", "lsm", "sk_lookup", "syscall", "netfilter",
 )  # fmt: skip
+# <asm-generic/resource.h>
+_LIMITS = (
+    "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS",
+    "RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+)  # fmt: skip
 _ENVIRONMENT = 2
 """``enum sight``"""
 
@@ -65,6 +71,8 @@ def _words(trick: Trick, record: EventTamper, text: str) -> tuple[str, str]:
         return f"the {of} of {_WHOM[Protected(record.whom)]}", text
     if trick is Trick.SIGNAL:
         return f"{_signal(record.argument)} at {_WHOM[Protected(record.whom)]}", ""
+    if trick is Trick.LIMIT:
+        return f"{_limit(record.argument)} of {_WHOM[Protected(record.whom)]}", ""
     if trick is Trick.CGROUP:
         by = "" if record.argument == record.head.pid else f", by process {record.argument}"
         return f"{text}{by}", ""
@@ -85,6 +93,10 @@ def _signal(number: int) -> str:
     with suppress(ValueError):
         return signal.Signals(number).name
     return f"signal {number}"
+
+
+def _limit(number: int) -> str:
+    return _LIMITS[number] if number < len(_LIMITS) else f"limit {number}"
 
 
 def _program_type(number: int) -> str:

@@ -35,6 +35,7 @@ _OLD_OPENS = ("syscalls/sys_exit_open", "syscalls/sys_exit_creat")
 _HAVE_OLD_OPENS = ("x86_64",)
 _OTHERS = {
     "on_bpf": ("syscalls/sys_enter_bpf",),
+    "on_limit": ("syscalls/sys_enter_prlimit64",),
     "on_settime": ("syscalls/sys_exit_clock_settime",),
     "on_settimeofday": ("syscalls/sys_exit_settimeofday",),
     "on_adjtimex": ("syscalls/sys_exit_adjtimex",),

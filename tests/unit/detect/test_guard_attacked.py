@@ -29,6 +29,7 @@ def tamper(trick: Trick, what: str = "something", **fields: Any) -> Tamper:
         (Trick.SIGNAL, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.TRACE, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.MOUNT, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
+        (Trick.LIMIT, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.ACTION, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.RUNNER_LOG, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.CGROUP, "left-the-guard", Severity.HIGH, ExitCode.FINDINGS),
@@ -71,6 +72,15 @@ def test_it_is_said_what_came_of_it(killed: bool, denied: bool, said: str, rotat
     reached = "It reached for the memory of the runner's worker (process_vm_readv). "
     assert finding.action_taken == reached + said
     assert ("Rotate every secret" in finding.what_to_do) is rotate
+
+
+def test_what_a_file_was_made_to_send_has_nobody() -> None:
+    event = Tamper(0, 0, Trick.SIGNAL, "SIGSTOP at Leakstop's own process")
+    [finding] = guarded().sees(event).report.findings
+    assert finding.action_taken == (
+        "Somebody had the kernel send SIGSTOP at Leakstop's own process when a file had something "
+        "to read (F_SETOWN). Nothing stopped it. Who did it is not known."
+    )
 
 
 def test_two_ways_are_two_findings() -> None:

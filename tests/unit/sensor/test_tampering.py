@@ -50,6 +50,16 @@ def record(trick: Trick, **fields: Any) -> EventTamper:
             "",
         ),
         (
+            record(Trick.LIMIT, argument=0, whom=Protected.WORKER),
+            "RLIMIT_CPU of the runner's worker",
+            "",
+        ),
+        (
+            record(Trick.LIMIT, argument=99, whom=Protected.AGENT),
+            "limit 99 of Leakstop's own process",
+            "",
+        ),
+        (
             record(Trick.READ, argument=2, whom=Protected.WORKER, text=b"procfs"),
             "the environment of the runner's worker",
             "procfs",
