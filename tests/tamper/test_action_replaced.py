@@ -138,3 +138,32 @@ def test_it_is_told_when_a_mount_is_taken_away(tmp_path: Path) -> None:
         changes.undo(run_dir)
 
     apart(work)
+
+
+@pytest.mark.parametrize("place", ["the action", "what is above", "/proc", "/proc/1/environ"])
+def test_it_is_told_when_something_is_mounted_over_it(tmp_path: Path, place: str) -> None:
+    """The last step would run another program, and the agent read what it is told."""
+    top, action = work_tree(tmp_path)
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    point = Path({"the action": action, "what is above": tmp_path}.get(place, place))
+    source = tmp_path if point.is_dir() else action / "run.sh"
+
+    def work() -> None:
+        watch = CoveredWatch(changes.cover(run_dir, [(action, top)]), [run_dir])
+        assert watch.start() == ()
+        for harmless in (tmp_path / "work/other", Path("/proc/sys/fs"), tmp_path / "run/below"):
+            if not harmless.exists():
+                harmless.mkdir()
+            subprocess.run(["mount", "-t", "tmpfs", "none", str(harmless)], check=True)
+            assert list(watch.follow()) == []
+        subprocess.run(["mount", "--bind", str(source), str(point)], check=True)
+        (event,) = watch.follow()
+        assert isinstance(event, Tamper)
+        assert (event.trick, event.what, event.route) == (Trick.MOUNT, str(point), "mounted over")
+        subprocess.run(["umount", str(point)], check=True)
+        assert list(watch.follow()) == []
+        watch.close()
+        changes.undo(run_dir)
+
+    apart(work)

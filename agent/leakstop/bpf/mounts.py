@@ -24,6 +24,8 @@ class Mount:
     point: Path
     whole: bool
     """Its root is mounted, not a directory in it."""
+    number: int
+    """No other mount that there is has it."""
 
 
 def mounts(mountinfo: str | None = None) -> Iterator[Mount]:
@@ -35,8 +37,9 @@ def mounts(mountinfo: str | None = None) -> Iterator[Mount]:
     for line in text.splitlines():
         head, dash, tail = line.partition(" - ")
         fields, kind = head.split(), tail.split()[:1]
-        if dash and kind and len(fields) >= 6:
-            yield Mount(kind[0], Path(_unescaped(fields[4])), fields[3] == "/")
+        if dash and kind and len(fields) >= 6 and fields[0].isdecimal():
+            point, whole = Path(_unescaped(fields[4])), fields[3] == "/"
+            yield Mount(kind[0], point, whole, int(fields[0]))
 
 
 def mount_of(kind: str, mountinfo: str | None = None) -> Path | None:

@@ -207,7 +207,7 @@ class KernelSensor:
         if plan.scope == "command":
             return ()
         files = FileWatch(MACHINE, self._masker, plan.variables)
-        return NetworkWatch(), files, CoveredWatch(plan.covered)
+        return NetworkWatch(), files, CoveredWatch(plan.covered, [plan.run_dir])
 
     def _inspector(self, opened: Object) -> Follower:
         pieces, watched = opened.map("plaintexts"), opened.map("watched")
