@@ -156,6 +156,11 @@ class Attachment:
 
     # -- in force -----------------------------------------------------------------------
 
+    @property
+    def denies(self) -> bool:
+        """Whether hands on the guard are denied, and not only seen."""
+        return self._denials is not None
+
     def restore(self) -> tuple[str, ...]:
         """Attach again what somebody has detached or exchanged; return which programs.
 
