@@ -12,6 +12,7 @@ from pathlib import Path
 
 from worker import Worker  # beside this file
 
+from leakstop.bpf.ids import object_id
 from leakstop.bpf.pins import map_pin
 from leakstop.bpf.values import Protected
 from leakstop.model.event import Event
@@ -58,6 +59,21 @@ assert libc.{call} >= 0, ctypes.get_errno()
 """
 _BY = 0, 1 << 4
 """Flags of a request: by whom it is done. IOSQE_ASYNC: a worker."""
+HOLDS_A_TABLE = """
+import ctypes,struct,sys
+syscall = ctypes.CDLL(None).syscall
+def bpf(command, layout, *values):
+    attr = struct.pack(layout, *values).ljust(128, bytes(1))
+    return syscall(321, command, attr, len(attr))
+table = bpf(14, "<I", {table})
+# r1 = the table; r0 = 0; exit
+code = struct.pack("<BBhi", 0x18, 0x11, 0, table) + bytes(8)
+code += struct.pack("<BBhi", 0xb7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+code, licence = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+loaded = bpf(5, "<IIQQ", 1, 4, ctypes.addressof(code), ctypes.addressof(licence))
+sys.exit(7 * (loaded < 0))
+"""
+"""A program that names a table by its number."""
 
 
 def sleeper() -> int:
@@ -192,3 +208,58 @@ class Tampering:
         wanted = [("BPF_LINK_DETACH", self.denies), ("BPF_MAP_UPDATE_ELEM", self.denies)]
         ends = [("unlink", True), ("umount", True)] * self.denies
         return (refused_, told, mounts) == (4 * self.denies, wanted, ends)
+
+    # After those that count what was told.
+
+    def check_limits_of_the_agent_are_not_set(self) -> bool:
+        code = (
+            "import ctypes,sys\n"
+            "limit = (ctypes.c_uint64 * 2)(3, 3)\n"
+            f"sys.exit(7 * bool(ctypes.CDLL(None).syscall(302, {self.other_agent}, 7, limit, 0)))"
+        )
+        status = self.execute(code)
+        told = [(each.what, each.denied) for each in self.tampers(Trick.LIMIT)]
+        wanted = "RLIMIT_NOFILE of Leakstop's own process", self.denies
+        return os.waitstatus_to_exitcode(status) == 7 * self.denies and told == [wanted]
+
+    def check_signals_in_disguise_are_signals(self) -> bool:
+        """With a code of the kernel's, and from a file that has something to read."""
+        before = len(self.tampers(Trick.SIGNAL))
+        queued = (
+            "import ctypes,struct,sys\n"
+            "info = struct.pack('<iii', 19, 0, -2).ljust(128, bytes(1))\n"
+            f"sys.exit(7 * bool(ctypes.CDLL(None).syscall(129, {self.other_agent}, 19, info)))"
+        )
+        by_file = (
+            "import fcntl,os,socket\na, b = socket.socketpair()\n"
+            f"fcntl.fcntl(a, fcntl.F_SETOWN, {self.other_agent})\nfcntl.fcntl(a, 10, 19)\n"
+            "fcntl.fcntl(a, fcntl.F_SETFL, os.O_ASYNC)\nb.send(b'x')"
+        )
+        ended = [os.waitstatus_to_exitcode(self.execute(code)) for code in (queued, by_file)]
+        told = [(each.what, each.denied) for each in self.tampers(Trick.SIGNAL)[before:]]
+        wanted = "SIGSTOP at Leakstop's own process", self.denies
+        return ended == [7 * self.denies, 0] and told == [wanted] * 2
+
+    def check_no_program_of_others_has_the_guards_tables(self) -> bool:
+        """A socket filter, which is no finding for what it is."""
+        opened = self.sensor._object
+        assert opened is not None
+        before = len(self.tampers(Trick.BPF))
+        code = HOLDS_A_TABLE.format(table=object_id(opened.map("protected").fd))
+        status = os.waitstatus_to_exitcode(self.execute(code))
+        told = [(e.what, e.route, e.denied) for e in self.tampers(Trick.BPF)[before:]]
+        wanted = "the guard's protected", "BPF_PROG_LOAD", self.denies
+        return status == 7 * self.denies and told == [wanted]
+
+    def check_the_switch_of_the_denials_is_put_back(self) -> bool:
+        """Only in a machine of its own."""
+        switch = Path("/proc/sys/kernel/ftrace_enabled")
+        if not self.denies or os.getppid() != 1 or not switch.exists():
+            return True
+        code = f"import sys\ntry: open('{switch}', 'w').write('0')\nexcept OSError: sys.exit(7)"
+        if os.waitstatus_to_exitcode(self.execute(code)) == 7:
+            return True  # a kernel that does not let it be switched off while it is used
+        self.sensor.look()
+        self.events += self.sensor.poll(0.1)
+        told = [each.mended for each in self.tampers(Trick.BPF) if "ftrace" in each.what]
+        return switch.read_text().strip() == "1" and told == [True]
