@@ -4,11 +4,18 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from faults.scene import wait_until
+from lab import cgroup
 from leakstop.bpf.ids import object_id
+from leakstop.bpf.values import Protected
 from leakstop.model.tamper import Trick
+from leakstop.sensor.protected import protect
 from tamper.scene import KILLED, Scene
 
 pytestmark = pytest.mark.root
@@ -160,3 +167,31 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
     assert int(block.python(code).stdout) == KILLED
     [told] = block.tampers(Trick.READ)
     assert told.route == "pidfd_getfd"
+
+
+def test_what_is_above_the_worker_is_no_way_to_it(block: Scene) -> None:
+    """Who is in the memory of the runner's listener passes for the runner."""
+    assert block.sensor._object is not None
+    listener = block.other_agent.pid
+    protect(block.sensor._object.map("protected"), listener, Protected.RUNNER)
+    done = block.python(f"open('/proc/{listener}/environ'); open('/proc/{listener}/mem', 'wb')")
+    assert done.returncode == KILLED
+    [told] = block.tampers()
+    assert (told.trick, told.what, told.route) == (Trick.READ, "the memory of the runner", "procfs")
+
+
+def test_who_is_above_the_worker_is_no_agent(block: Scene) -> None:
+    """A process of the job that gets there has no more rights at the guard than before."""
+    assert block.sensor._object is not None
+    opened = block.sensor._object
+    code = "import sys; sys.stdin.readline()\nopen(f'/proc/{int(sys.argv[1])}/mem')"
+    command = cgroup.command_in(block.group, [sys.executable, "-c", code, str(block.worker.pid)])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: b"readline" in proc_argv(process.pid), "it has become Python")
+        protect(opened.map("protected"), process.pid, Protected.RUNNER)
+        process.communicate("go\n")
+    assert process.returncode == KILLED
+
+
+def proc_argv(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -20,7 +20,9 @@ static __always_inline __u8 protection_of(__u32 thread)
 /* Whether it is the guard, or whom it protects, that runs. */
 static __always_inline int is_protected(void)
 {
-	return protection_of(bpf_get_current_pid_tgid()) != 0;
+	__u8 kind = protection_of(bpf_get_current_pid_tgid());
+
+	return kind == PROTECTED_AGENT || kind == PROTECTED_WORKER;
 }
 
 /* At fork, of threads too. */

@@ -137,12 +137,12 @@ static __always_inline bool intrudes(__u32 thread, enum sight sight, struct even
 
 	if (!whom || is_protected() || !is_guarded())
 		return false;
-	if (sight == SIGHT_ENVIRONMENT && (whom == PROTECTED_AGENT || is_ps()))
-		return false; /* the agent's has nothing that was not the command's before */
+	if (sight == SIGHT_ENVIRONMENT && (whom != PROTECTED_WORKER || is_ps()))
+		return false; /* the others' has nothing that was not the job's before */
 	tag = tag_of(bpf_get_current_pid_tgid() >> 32);
-	if (tag == TAG_MACHINE || (tag == TAG_RUNNER && whom == PROTECTED_WORKER))
+	if (tag == TAG_MACHINE || (tag == TAG_RUNNER && whom != PROTECTED_AGENT))
 		return false;
-	begin_tamper(event, whom == PROTECTED_WORKER ? TRICK_READ : TRICK_TRACE, sight);
+	begin_tamper(event, whom == PROTECTED_AGENT ? TRICK_TRACE : TRICK_READ, sight);
 	event->target = thread;
 	event->whom = whom;
 	event->killed = cfg.block && bpf_send_signal(9) == 0;
@@ -197,7 +197,9 @@ static __always_inline bool endangers(__u8 whom, int sig)
 {
 	__u64 signal = SIG(sig & 63);
 
-	return whom == PROTECTED_AGENT ? !(HARMLESS & signal) : DUMPING & signal;
+	if (whom == PROTECTED_AGENT)
+		return !(HARMLESS & signal);
+	return whom == PROTECTED_WORKER && DUMPING & signal;
 }
 
 /* Whether a signal at a protected process is none of this one's business. */
@@ -231,7 +233,7 @@ static __always_inline bool limits(__u32 thread, struct event_tamper *event)
 	__u8 whom = protection_of(thread);
 	__u32 tag;
 
-	if (!whom || is_protected() || !is_guarded())
+	if (!whom || whom == PROTECTED_RUNNER || is_protected() || !is_guarded())
 		return false;
 	tag = tag_of(bpf_get_current_pid_tgid() >> 32);
 	if (tag == TAG_MACHINE || (tag == TAG_RUNNER && whom != PROTECTED_AGENT))

@@ -100,6 +100,7 @@ struct secret {
 enum protected_kind {
 	PROTECTED_AGENT = 1, /* and who starts it again */
 	PROTECTED_WORKER,    /* the runner's */
+	PROTECTED_RUNNER, /* what is above that: only its memory is, who is in there may do all */
 };
 
 /* Who a process is: set at fork, changed at exec, never by what it says of itself. */

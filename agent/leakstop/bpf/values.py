@@ -33,6 +33,8 @@ class Protected(IntEnum):
     """The agent's, or its supervisor's."""
     WORKER = 2
     """The runner's."""
+    RUNNER = 3
+    """What is above that one: only its memory."""
 
 
 class Vec(ctypes.Structure):

@@ -32,7 +32,7 @@ from leakstop.sensor.neighbours import Neighbours
 from leakstop.sensor.network import NetworkWatch
 from leakstop.sensor.owners import Owners
 from leakstop.sensor.plan import GuardPlan
-from leakstop.sensor.protected import protect
+from leakstop.sensor.protected import protect, protect_runner
 from leakstop.sensor.runnerlog import RunnerLog
 from leakstop.sensor.timer import now_ns
 from leakstop.sensor.tls.follower import TlsFollower
@@ -175,9 +175,9 @@ class KernelSensor:
 
     def _protect(self, opened: Object) -> None:
         threads = opened.map("protected")
+        protect_runner(threads, self._plan.worker_pid)
         for pid in (os.getpid(), self._plan.supervisor_pid):
             protect(threads, pid, Protected.AGENT)
-        protect(threads, self._plan.worker_pid, Protected.WORKER)
 
     def _make_followers(self, opened: Object) -> list[Follower]:
         """What follows something of its own, in the order in which they see an event."""

@@ -15,6 +15,7 @@ from leakstop.sensor import proc
 _WHOM = {
     Protected.AGENT: "Leakstop's own process",
     Protected.WORKER: "the runner's worker",
+    Protected.RUNNER: "the runner",
 }
 # enum bpf_cmd of <linux/bpf.h>: those that are told.
 _COMMANDS = {
