@@ -221,7 +221,8 @@ import os, socket, sys, time
 door = socket.socket(socket.AF_UNIX)
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.01)
-door.connect(sys.argv[1])
+while door.connect_ex(sys.argv[1]):  # bound, and not listening yet
+    time.sleep(0.01)
 _, (fd, *_), *_ = socket.recv_fds(door, 1, 1)
 sock = socket.socket(fileno=fd)
 try:
