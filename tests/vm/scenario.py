@@ -160,7 +160,17 @@ def no_such_name(name: str, identity: int = 1) -> bytes:
 
 
 def left_on_loopback() -> bool:
-    """Whether the guard has left a program or a qdisc there."""
+    """Whether the guard has left a program or a qdisc there. The kernel frees what was pinned a
+    moment after the mount is gone."""
+    deadline = time.monotonic() + AT_ONCE_S
+    while found := is_on_loopback():
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return found
+
+
+def is_on_loopback() -> bool:
     hook = tc._hook(socket.if_nametoindex("lo"), tc._EGRESS)
     count = ctypes.c_uint32()
     asked = library()._lib.bpf_prog_query(1, tc._BPF_TCX_EGRESS, 0, None, None, ctypes.byref(count))
