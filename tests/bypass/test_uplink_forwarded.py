@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -61,11 +63,11 @@ def by_socket(target: str, port: int, payload: bytes) -> str:
     return f"{sender}.sendto({payload!r}, ({target!r}, {port}))"
 
 
-def contain(lab: Lab, mode: str, program: str, *allow: str) -> Machine:
+def contain(lab: Lab, mode: str, program: str, *allow: str, rules: str = "") -> Machine:
     """Run ``program`` in a container of a guarded machine, and end the guard."""
     back = ["ip", "route", "add", "172.30.7.0/24", "via", "203.0.113.2"]
     lab.services.call(lambda: subprocess.run(back, check=True))
-    with machine(lab, mode=mode, allow=allow or ALLOWED) as guarded:
+    with machine(lab, mode=mode, allow=allow or ALLOWED, rules=rules) as guarded:
         guarded.run("python3", "-c", CONTAINER, program)
         lab.settle()
         guarded.stop()
@@ -73,6 +75,7 @@ def contain(lab: Lab, mode: str, program: str, *allow: str) -> Machine:
 
 
 UNNAMED = forge.udp(BARE, 9998, NEEDLE, INSIDE)
+UNNAMED_TOO = forge.udp(BARE, 9998, b"another-pin", INSIDE)
 IPIP = forge.ipv4(BARE, 4, forge.udp(BARE, 9999, NEEDLE, INSIDE), INSIDE)
 FRAGMENT = forge.ipv4(BARE, 17, NEEDLE, INSIDE, fragment=185)
 
@@ -147,3 +150,29 @@ def test_what_a_socket_was_denied_is_not_told_twice(lab: Lab) -> None:
     assert guarded.seen_by_link() == []
     asked = [event["name"] for event in guarded.events if event["kind"] == "question"]
     assert asked == ["other.test"]
+
+
+PYTHON, CURL = (str(Path(shutil.which(name) or name).resolve()) for name in ("python3", "curl"))
+
+
+@pytest.mark.parametrize(
+    ("program", "made", "leaves"),
+    [
+        pytest.param(PYTHON, "a socket", True, id="its sockets"),
+        pytest.param(CURL, "a socket", False, id="those of another program"),
+        # Whose a forwarded packet is nobody knows: the second line lets pass what anybody might.
+        pytest.param(CURL, "hand", True, id="made by hand"),
+    ],
+)
+def test_a_rule_for_one_program_on_the_way_out(
+    lab: Lab, program: str, made: str, leaves: bool
+) -> None:
+    rules = f"allow:\n  - {{ip: 'udp://{BARE}:9999', process: {program}}}\n"
+    send = by_socket(BARE, 9999, NEEDLE)
+    attempt = f"try: {send}\nexcept PermissionError: pass"
+    if made == "hand":
+        attempt = by_hand(forge.udp(BARE, 9999, NEEDLE, INSIDE))
+    guarded = contain(lab, "block", f"{attempt}\n{by_hand(UNNAMED_TOO)}", rules=rules)
+    assert guarded.left(NEEDLE) == leaves
+    assert not guarded.left(b"another-pin")
+    assert [(ip, port) for _, ip, port, *_ in guarded.seen_by_link()] == [(BARE, 9998)]

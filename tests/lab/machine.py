@@ -71,11 +71,17 @@ class Machine:
 
 
 @contextmanager
-def machine(lab: Lab, *, mode: str, allow: Sequence[str] = ()) -> Iterator[Machine]:
-    """Guard the lab's job as ``leakstop start`` guards a machine."""
+def machine(
+    lab: Lab, *, mode: str, allow: Sequence[str] = (), rules: str = ""
+) -> Iterator[Machine]:
+    """Guard the lab's job as ``leakstop start`` guards a machine.
+
+    ``rules``: lines of a policy, instead of what to ``allow``.
+    """
     policy = lab.directory / "machine.yml"
     lines = "".join(f"  {item}\n" for item in allow)
-    policy.write_text(f"version: 1\nmode: {mode}\n" + (f"allow: |\n{lines}" if lines else ""))
+    rules = rules or (f"allow: |\n{lines}" if lines else "")
+    policy.write_text(f"version: 1\nmode: {mode}\n{rules}")
     prepared = lab.run([*_LEAKSTOP, "prepare", "--policy", policy], env=_ENVIRON)
     assert prepared.returncode == 0, prepared.stderr
     document = json.loads(prepared.stdout)
