@@ -173,7 +173,7 @@ class Caller:
         except OSError:
             return cls()
         script = os.fsdecode(arguments.split(b"\0")[1:2][0]) if b"\0" in arguments else ""
-        return cls(str(program), str(Path(script).parent))
+        return cls(str(program), str(Path(script).parent) if script else "")
 
 
 def announce(error: LeakstopError) -> None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leakstop.cli import runner
-from leakstop.cli.runner import Runner, Worker
+from leakstop.cli.runner import Caller, Runner, Worker
 from leakstop.errors import PolicyError, UnsupportedError, UsageError
 
 
@@ -90,6 +91,64 @@ def test_a_worker_out_of_sight_is_none() -> None:
     """In a job container the worker is outside, and its id is 0 here."""
     assert Worker.at(0).pid == 0
     assert not Worker.at(0).is_act
+
+
+def test_a_worker_is_kept_for_later_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later phase does not look again: who reads the worker's environment is reported by then."""
+    worker = Worker(4711, "Runner.Worker", tmp_path / "a dir", "/sys/fs/cgroup/x")
+    monkeypatch.setattr(Worker, "at", lambda pid: pytest.fail("it was looked at"))
+    assert Worker.kept(worker.to_text()) == worker
+
+
+def test_without_an_earlier_phase_the_worker_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It started the node process that started us."""
+    asked: list[int] = []
+    monkeypatch.setattr(Worker, "at", lambda pid: asked.append(pid))
+    Worker.kept("")
+    assert asked == [runner._parent(os.getppid())]
+
+
+CALLER = """
+import json, sys
+from dataclasses import asdict
+from leakstop.cli.runner import Caller
+print(json.dumps(asdict(Caller.of_this_step())))
+"""
+
+
+def called_by(*argv: str | Path, executable: str = "/bin/sh") -> Caller:
+    """What a program sees of who called it, when that was started like this."""
+    agent = Path(runner.__file__).resolve().parents[2]
+    variables = {**os.environ, "PYTHONPATH": str(agent), "RUN": CALLER, "PYTHON": sys.executable}
+    done = subprocess.run(
+        [str(word) for word in argv],
+        executable=executable,
+        env=variables,
+        input='"$PYTHON" -c "$RUN"; :\n',
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Caller(**json.loads(done.stdout))
+
+
+def test_who_calls_us_and_from_where(tmp_path: Path) -> None:
+    """The program is the kernel's word; the script is said as the runner has written it."""
+    script = tmp_path / "pre.js"
+    script.write_text('"$PYTHON" -c "$RUN"; :\n')
+    caller = called_by("any name", script, "more")
+    assert caller == Caller(os.path.realpath("/bin/sh"), str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert called_by("node", tmp_path / "link" / "pre.js").scripts == str(tmp_path / "link")
+
+
+def test_a_caller_without_a_script_has_no_directory_of_scripts() -> None:
+    assert called_by("sh") == Caller(os.path.realpath("/bin/sh"), "")
+
+
+def test_a_caller_out_of_sight_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getppid", lambda: 0)
+    assert Caller.of_this_step() == Caller("", "")
 
 
 def test_the_parent_of_a_process_with_an_odd_name(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ class Kernel:
         self.attached: list[int] = []
         self.log: list[str] = []
         self.refused: set[int] = set()
+        self.off: set[int] = set()
 
     def update(self, key: bytes, value: bytes) -> None:
         index = int.from_bytes(key, "little")
@@ -95,6 +96,7 @@ class Kernel:
         if index in self.refused:
             raise BpfError("no")
         self.log.append(f"attach {index}")
+        self.off.discard(index)
         self.attached.append(index)
         return Attached(self, index)
 
@@ -107,6 +109,9 @@ class Attached:
 
     def pin(self, directory: Path) -> None:
         self._kernel.log.append(f"pin {self._index}")
+
+    def holds(self) -> bool:
+        return self._index not in self._kernel.off
 
     def close(self) -> None:
         self._kernel.attached.remove(self._index)
@@ -195,6 +200,39 @@ def test_in_the_beginning_all_must_be_covered(kernel: Kernel, uplinks: Uplinks) 
     kernel.refused.add(2)
     with pytest.raises(BpfError):
         uplinks.start()
+
+
+def test_what_somebody_took_off_is_attached_again(kernel: Kernel, uplinks: Uplinks) -> None:
+    uplinks.start()
+    assert uplinks.restore() == 0
+    kernel.log.clear()
+    kernel.off.add(2)
+    assert uplinks.restore() == 1
+    assert kernel.log == ["list 1", "attach 2", "pin 2", "list 2"]
+    assert kernel.attached == [1, 2], "the old one is let go of"
+    assert uplinks.restore() == 0
+
+
+def test_of_an_interface_that_is_gone_nothing_was_taken(kernel: Kernel, uplinks: Uplinks) -> None:
+    """Its program went with it, and that is no attack."""
+    uplinks.start()
+    kernel.there.remove(CARD)
+    kernel.off.add(2)
+    assert uplinks.restore() == 0
+    assert kernel.attached == [1]
+
+
+def test_what_cannot_be_attached_again_is_tried_with_the_next_change(
+    kernel: Kernel, uplinks: Uplinks
+) -> None:
+    uplinks.start()
+    kernel.off.add(2)
+    kernel.refused.add(2)
+    assert uplinks.restore() == 1
+    assert uplinks.follow() == 1, "it is there and not covered"
+    kernel.refused.clear()
+    assert uplinks.follow() == 0
+    assert kernel.attached == [1, 2]
 
 
 def test_a_filter_is_found_again_by_the_name_of_its_pin() -> None:
