@@ -25,7 +25,7 @@ from leakstop.model.report import FlowRecord, Report
 from leakstop.report import escape
 from leakstop.report.context import Context, carried_how, inside
 from leakstop.report.facts import UNPLACED_FINDING, by_host, count_hosts, plural
-from leakstop.report.headline import PLAIN, amount_left
+from leakstop.report.headline import PLAIN, amount_left, went_on
 from leakstop.report.reading import Likely, Reading, read
 from leakstop.report.strange import REFUSED, is_ping, named_but, perhaps_for, through
 from leakstop.report.vocabulary import Vocabulary
@@ -149,13 +149,11 @@ def _coverage(context: Context) -> list[Annotation]:
         what = f"The guard was not whole {between(gap.since_s, gap.until_s)}: {gap.why}."
     if coverage.agent_died:
         what = "The agent ended before the job did."
-    off = any(gap.undecided for gap in coverage.gaps)
-    denials = "Some programs were off" if off else "Denials went on (they are in the kernel)"
     if report.verdict == "pass":
         return [Annotation("warning", "only partly watched", (what, "A host may be missing."))]
-    went_on = f"{what} {denials}, but events are missing, so nobody can say that nothing was tried."
+    unproven = f"{what} {went_on(report)}, so nobody can say that nothing was tried."
     then = "Treat the job as unproven; if you did not expect it, look at what ran at that time."
-    return [Annotation("error", "not protected", (went_on, then))]
+    return [Annotation("error", "not protected", (unproven, then))]
 
 
 _READINGS = {

@@ -124,6 +124,13 @@ def _status(report: Report, facts: Facts, dress: Dress) -> list[str]:
     return [state, "0 leaks", _named_words(facts), inspected_words(facts, dress), lost]
 
 
+def went_on(report: Report) -> str:
+    """What the guard did while it was not whole, and that this was not recorded."""
+    if any(gap.undecided for gap in report.coverage.gaps):
+        return "Some programs were off, and events are missing"
+    return "Denials went on (they are in the kernel), but events are missing"
+
+
 def _gap_words(report: Report) -> list[str]:
     """When nobody watched."""
     gaps = report.coverage.gaps

@@ -20,6 +20,7 @@ from leakstop.report.context import Context
 from leakstop.report.headline import Dress
 from leakstop.report.strange import MADE, named_but, oddities, was_cut
 
+_ATTACKED = "guard-attacked"
 _READ = frozenset({Reason.NOT_NAMED, Reason.IDENTITY, Reason.BUDGET})
 """Reasons to deny what could be read."""
 
@@ -108,6 +109,9 @@ def _against(
     ]
     if any(leak.step == first.step for leak in context.facts.leaks):
         points.append("a secret was on its way out in the same step")
+    attackers = (each.step for each in context.report.findings if each.id == _ATTACKED)
+    if first.step and first.step in attackers:
+        points.append("the same step laid hands on the guard")
     if any(flow.sink for flow in flows):
         points.append("anyone can store data there")
     if first.ip and not first.host:

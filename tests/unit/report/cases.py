@@ -15,6 +15,7 @@ from leakstop.model.report import Coverage, Job, Report, SecretView
 from leakstop.model.verdict import Action, Leak, Reason, RuleRef
 from leakstop.policy.rules import AddressPlace, NamePlace, PortRange, Protocol, Reach, Rule
 from leakstop.report.vocabulary import Vocabulary
+from unit.report.incomplete import AWAY, DETACHED, DIED, LOST
 from unit.report.scene import (
     API,
     BASH,
@@ -467,33 +468,6 @@ PARTLY = replace(
 )
 """A job in a container."""
 
-DIED = replace(
-    CLEAN_BLOCK,
-    verdict="fail",
-    exit_code=ExitCode.COVERAGE,
-    coverage=Coverage(
-        sensor="kernel",
-        complete=False,
-        lost_events=0,
-        notes=("The agent ended before the guard was taken down.",),
-        agent_died=True,
-    ),
-)
-"""The agent was killed."""
-
-LOST = replace(
-    CLEAN_BLOCK,
-    verdict="fail",
-    exit_code=ExitCode.COVERAGE,
-    coverage=Coverage(
-        sensor="kernel",
-        complete=False,
-        lost_events=1234,
-        notes=("1234 events lost (counter `events`).",),
-    ),
-)
-"""Events were lost in block mode."""
-
 COMMAND = replace(
     UNNAMED,
     job=Job(),
@@ -575,6 +549,8 @@ CASES: dict[str, Report] = {
     "denied-fork": FORK,
     "denied-many": DENIED_MANY,
     "scoped": SCOPED,
+    "away": AWAY,
+    "detached": DETACHED,
     "died": DIED,
     "homeless": HOMELESS,
     "late": LATE,

@@ -68,6 +68,7 @@ TITLES = {
     "a destination was denied",
     "a name pointed where it may not lead",
     "the runner's log was touched",
+    "the job laid hands on the guard",
     "something of the shape of a token was sent",
 }
 

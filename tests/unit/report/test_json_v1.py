@@ -51,8 +51,9 @@ def test_hostile_text_is_only_text(payload: str) -> None:
     assert document["findings"][0]["step"] == expected
 
 
-def test_golden() -> None:
-    golden.check("report", "stopped.json", json_v1.render(cases.STOPPED))
+@pytest.mark.parametrize("name", ["detached", "stopped"])
+def test_golden(name: str) -> None:
+    golden.check("report", f"{name}.json", json_v1.render(cases.CASES[name]))
 
 
 def test_the_schema_describes_every_field() -> None:

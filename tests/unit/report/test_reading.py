@@ -125,6 +125,15 @@ def test_the_same_step_as_a_leak_is_an_attack() -> None:
     assert "a secret was on its way out in the same step" in found.because
 
 
+def test_the_same_step_as_an_attack_on_the_guard_is_an_attack() -> None:
+    report = cases.DETACHED
+    for step, likely in (("Test", Likely.ATTACK), ("Publish", Likely.MISSING_LINE)):
+        flow = replace(report.flows[-1], step=step)
+        found = read(Context.of(replace(report, flows=(*report.flows, flow))), (flow,), PLAIN)
+        assert found.likely is likely
+        assert ("laid hands on the guard" in found.because) == (likely is Likely.ATTACK)
+
+
 def test_the_words_of_the_log() -> None:
     asked = cases.flow("a.test", protocol=Transport.DNS, denied=True)
     tried = cases.flow("a.test:443", denied=True)

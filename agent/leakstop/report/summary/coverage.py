@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from leakstop.model.clock import between
+from leakstop.model.report import Away
 from leakstop.model.verdict import Mode
+from leakstop.report import escape
 from leakstop.report.context import Context
+from leakstop.report.headline import went_on
 from leakstop.report.summary.markdown import table
 from leakstop.report.summary.phrases import notes_list
+
+_MAX_GAPS = 3
 
 
 def coverage_section(context: Context) -> list[str]:
@@ -17,7 +25,7 @@ def coverage_section(context: Context) -> list[str]:
     if coverage.agent_died:
         return _unproven(context, "Not protected to the end", "The agent ended before the job did")
     if coverage.gaps:
-        return _unproven(context, "Not watched without a gap", "The guard was not whole for a time")
+        return _unproven(context, "Not watched without a gap", _gap_words(coverage.gaps))
     if context.report.mode is Mode.BLOCK:
         return _unproven(context, "Not protected without a gap", "Not everything was recorded")
     return [
@@ -26,11 +34,15 @@ def coverage_section(context: Context) -> list[str]:
     ]
 
 
+def _gap_words(gaps: Sequence[Away]) -> str:
+    times = [f"{between(gap.since_s, gap.until_s)}: {escape.prose(gap.why)}" for gap in gaps]
+    more = f"; and {len(gaps) - _MAX_GAPS} more times" if len(gaps) > _MAX_GAPS else ""
+    return f"The guard was not whole {'; '.join(times[:_MAX_GAPS])}{more}"
+
+
 def _unproven(context: Context, state: str, what: str) -> list[str]:
-    off = any(gap.undecided for gap in context.report.coverage.gaps)
-    meanwhile = "Some programs were off" if off else "Denials went on (they are in the kernel)"
     lead = (
-        f"**{state}.** {what}. {meanwhile}, but events are missing, "
+        f"**{state}.** {what}. {went_on(context.report)}, "
         "so I cannot say that nothing was tried. Treat the job as unproven; if you did not "
         "expect it, look at what ran at that time."
     )
