@@ -30,7 +30,7 @@ USAGE, POLICY, FINDINGS, DENIED, COVERAGE = 2, 3, 10, 11, 12
 WORKER = """
 bash -e "$0/job-started.sh" || { echo "started: $?"; exit; }
 bash -e "$1"; echo "step: $?"
-bash -e "$0/job-completed.sh"; echo "completed: $?"
+bash -e "$0/$2"; echo "completed: $?"
 """
 
 
@@ -41,6 +41,8 @@ class Runner:
     lab: Lab
     group: Path
     directory: Path
+    completed: str = "job-completed.sh"
+    """How the runner's settings write it, from the directory of the hooks on."""
 
     @property
     def hooks(self) -> Path:
@@ -56,7 +58,7 @@ class Runner:
         """Start a job of one step."""
         script = self.directory / "step.sh"
         script.write_text(step)
-        worker = [*AS_USER, "sh", "-c", WORKER, str(self.hooks), str(script)]
+        worker = [*AS_USER, "sh", "-c", WORKER, str(self.hooks), str(script), self.completed]
         return self.lab.popen(
             cgroup.command_in(self.group, worker),
             env={"LEAKSTOP_CGROUP": str(self.group)},
@@ -172,6 +174,15 @@ def test_a_step_that_takes_itself_for_the_hook_is_refused_and_found(runner: Runn
     assert codes(said) == [f"step: {USAGE}", f"completed: {FINDINGS}"], said
     assert "is not the hook that the runner calls" in said
     assert runner.runs == [], said
+
+
+def test_a_hook_that_is_written_in_another_way_does_not_end_the_guard(runner: Runner) -> None:
+    """The end of each job is red; with the worker the guard goes, too."""
+    runner.completed = "../self-hosted/job-completed.sh"
+    said = runner.run("curl -sS https://home.test/")
+    assert codes(said) == ["step: 0", f"completed: {USAGE}"], said
+    assert "is not the hook that the runner calls" in said
+    assert runner.reaches_anything()
 
 
 def mark_of(runner: Runner) -> Path:
