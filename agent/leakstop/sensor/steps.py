@@ -49,7 +49,8 @@ def step_names(environ: bytes) -> tuple[str, ...]:
     action = action_of(environ)
     if not action.startswith("__"):
         repository = environ_value(environ, "GITHUB_ACTION_REPOSITORY") or ""
-        return tuple(printable(name) for name in (action, repository) if name)
+        identity = "" if action.isdecimal() else action  # act's number; an id begins otherwise
+        return tuple(printable(name) for name in (identity, repository) if name)
     numbered = _NUMBERED.fullmatch(action)
     name = (numbered["name"] if numbered else action).removeprefix("__")
     repository = _own_repository(environ, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from leakstop.sensor.steps import step_label
+from leakstop.sensor.steps import step_label, step_names
 
 SCRIPT = b"/home/runner/work/_temp/0f0e0d0c-1111-2222-3333-444455556666.sh"
 ACT = "/home/runner/.cache/act/0123456789abcdef/act/workflow/"
@@ -53,3 +53,22 @@ ACTION = b"/home/runner/work/_actions/acme/upload-thing/v4/dist/index.js"
 def test_step_label(environ, argv, expected):
     block = b"".join(f"{name}={value}\0".encode() for name, value in environ.items())
     assert step_label(block, argv) == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "repository", "expected"),
+    [
+        ("upload_docs_2", "", ("upload_docs_2",)),
+        ("docs", "acme/thing", ("docs", "acme/thing")),
+        ("__acme_thing_3", "acme/thing", ("acme/thing",)),
+        ("__acme_outer", "acme/inner", ()),
+        ("__run_2", "", ()),
+        # act counts the steps that have no id.
+        ("0", "", ()),
+        ("1", "acme/thing", ("acme/thing",)),
+    ],
+)
+def test_what_a_rule_may_call_a_step(action, repository, expected):
+    values = {"GITHUB_ACTION": action, "GITHUB_ACTION_REPOSITORY": repository}
+    block = b"".join(f"{name}={value}\0".encode() for name, value in values.items())
+    assert step_names(block) == expected
