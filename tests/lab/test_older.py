@@ -29,6 +29,7 @@ from leakstop.sensor.plan import GuardPlan
 pytestmark = pytest.mark.root
 
 OLDER, TRUSTED = 32, 64
+JOB = "203.0.113.2"
 NOTE_SIZE = 4096
 """More than the note has: the kernel writes as much as there is."""
 
@@ -196,6 +197,44 @@ def test_an_older_connection(lab: Lab, of_the_job: bool) -> None:
     assert denied == ([(BARE, "deny")] if of_the_job else [])
     got = b"before" if of_the_job else b"before-after-and-more"
     assert [bytes(seen.wire) for seen in lab.collector.connections] == [got]
+
+
+SERVE = """\
+import socket, sys
+listener = socket.create_server(("", int(sys.argv[1])))
+open(sys.argv[2], "w").close()
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(b"hello")
+    connection.close()
+"""
+
+
+def test_who_listened_before_the_guard_goes_on_answering(lab: Lab) -> None:
+    """So an administrator still gets in by ssh; a service that comes later needs a rule."""
+    policy, run_dir = lab.directory / "ci.yml", lab.directory / "agent"
+    policy.write_text("version: 1\nmode: block\nallow: home.test\n")
+
+    def serve(port: int) -> None:
+        ready = lab.directory / f"ready-{port}"
+        lab.popen(cgroup.command_in(group, [sys.executable, "-c", SERVE, str(port), ready]))
+        wait_for(ready)
+
+    def visit(port: int) -> bytes:
+        with socket.create_connection((JOB, port), 1) as sock:
+            return sock.recv(5)
+
+    with cgroup.child() as group:
+        serve(2201)
+        leakstop(lab, "start", "--policy", policy, "--cgroup", group, "--run-dir", run_dir)
+        serve(2202)
+        said = [lab.services.call(lambda: visit(2201)) for _ in range(2)]
+        with contextlib.suppress(OSError):
+            said.append(lab.services.call(lambda: visit(2202)))
+        leakstop(lab, "stop", "--run-dir", run_dir, "--report-dir", lab.directory / "out")
+    assert said == [b"hello", b"hello"]
+    report = json.loads((lab.directory / "out/report.json").read_text())
+    assert {flow["origin"] for flow in report["flows"] if flow["applied"] == "deny"} == {"accept"}
 
 
 def leakstop(lab: Lab, *arguments: str | Path) -> None:
