@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A machine whose only program is ``scenario.py``.
+"""A machine whose only programs are ``scenario.py`` and ``resuming.py``.
 
 Its root file system is an archive in memory: busybox, Debian's Python, libbpf and the agent. It
 boots in some seconds.
@@ -16,11 +16,12 @@ from vm.kernels import CACHE, ROOT, Kernel
 from vm.packages import output
 
 SCENARIO = Path("tests/vm/scenario.py")
-_PARTS = ("tampering.py", "worker.py")
-CHECKS = (SCENARIO, SCENARIO.with_name("tampering.py"))
+RESUMING = SCENARIO.with_name("resuming.py")
+_PARTS = ("tampering.py", "worker.py", RESUMING.name)
+CHECKS = (SCENARIO, SCENARIO.with_name("tampering.py"), RESUMING)
 _PYTHON = Path("/usr/bin/python3")
-_LIBRARIES = ("libbpf.so.1", "libgcc_s.so.1")
-"""The second one is asked for when a thread ends."""
+_LIBRARIES = ("libbpf.so.1", "libgcc_s.so.1", "libssl.so.3")
+"""The second one is asked for when a thread ends; the third one is looked into."""
 # Nothing of these is imported, and they are most of the standard library's size.
 _LEFT_OUT = ("test", "idlelib", "tkinter", "lib2to3", "ensurepip", "distutils", "__pycache__")
 _MODULES = ("sch_ingress", "cls_bpf", "veth", "inet_diag", "tcp_diag")
@@ -35,8 +36,11 @@ busybox mount -t cgroup2 none /sys/fs/cgroup
 busybox mount -t tmpfs tmp /tmp
 echo "kernel $(busybox uname -r)"
 for module in /modules/*.ko; do busybox insmod "$module"; done
-cd /leakstop && PYTHONPATH=/leakstop/agent /usr/bin/python3 -B {SCENARIO}
-echo "exit $?"
+cd /leakstop
+export PYTHONPATH=/leakstop/agent
+failed=0
+for program in {SCENARIO} {RESUMING}; do /usr/bin/python3 -B $program || failed=1; done
+echo "exit $failed"
 busybox poweroff -f
 """
 

@@ -159,7 +159,7 @@ def no_such_name(name: str, identity: int = 1) -> bytes:
     return query[:2] + struct.pack("!H", 0x8183) + query[4:]
 
 
-def left_on_loopback() -> bool:
+def left_on(interface: str) -> bool:
     """Whether the guard has left a program or a qdisc there. The kernel frees what was pinned a
     moment after the mount is gone."""
     deadline = time.monotonic() + AT_ONCE_S
@@ -171,7 +171,7 @@ def left_on_loopback() -> bool:
 
 
 def is_on_loopback() -> bool:
-    hook = tc._hook(socket.if_nametoindex("lo"), tc._EGRESS)
+    hook = tc._hook(socket.if_nametoindex(interface), tc._EGRESS)
     count = ctypes.c_uint32()
     asked = library()._lib.bpf_prog_query(1, tc._BPF_TCX_EGRESS, 0, None, None, ctypes.byref(count))
     if library().attempt("bpf_tc_hook_create", ctypes.byref(hook)) < 0:
@@ -591,7 +591,7 @@ def main() -> int:
             print("ok  " if passed else "FAIL", name.removeprefix("check_"), flush=True)
     finally:
         scenario.close()
-    results.append(not left_on_loopback())
+    results.append(not left_on("lo"))
     print("ok  " if results[-1] else "FAIL", "nothing_is_left_on_the_loopback")
     print(f"{results.count(True)} passed, {results.count(False)} failed", flush=True)
     return 0 if all(results) else 1
