@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A machine whose only programs are ``scenario.py`` and ``resuming.py``.
+"""A machine whose only programs are ``scenario.py`` and others beside it.
 
 Its root file system is an archive in memory: busybox, Debian's Python, libbpf and the agent. It
 boots in some seconds.
@@ -18,7 +18,7 @@ from vm.packages import output
 SCENARIO = Path("tests/vm/scenario.py")
 RESUMING = SCENARIO.with_name("resuming.py")
 _PARTS = ("tampering.py", "worker.py", RESUMING.name)
-CHECKS = (SCENARIO, SCENARIO.with_name("tampering.py"), RESUMING)
+CHECKS = (SCENARIO, SCENARIO.with_name("tampering.py"))
 _PYTHON = Path("/usr/bin/python3")
 _LIBRARIES = ("libbpf.so.1", "libgcc_s.so.1", "libssl.so.3")
 """The second one is asked for when a thread ends; the third one is looked into."""
@@ -28,7 +28,7 @@ _MODULES = ("sch_ingress", "cls_bpf", "veth", "inet_diag", "tcp_diag")
 """Debian has these as modules, and ``init`` has nobody who loads them: the clsact qdisc and BPF
 filters, and what destroys sockets."""
 
-_INIT = f"""#!/bin/busybox sh
+_INIT = """#!/bin/busybox sh
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev
@@ -39,16 +39,17 @@ for module in /modules/*.ko; do busybox insmod "$module"; done
 cd /leakstop
 export PYTHONPATH=/leakstop/agent
 failed=0
-for program in {SCENARIO} {RESUMING}; do /usr/bin/python3 -B $program || failed=1; done
+for program in {programs}; do /usr/bin/python3 -B $program || failed=1; done
 echo "exit $failed"
 busybox poweroff -f
 """
 
 
-def boot(kernel: Kernel) -> str:
-    """Run the scenario on ``kernel`` and return what it said."""
+def boot(kernel: Kernel, *further: Path) -> str:
+    """Run the scenario on ``kernel``, and ``further`` programs; return what they said."""
     root = CACHE / f"{kernel.directory.name}.cpio"
-    with archive(root, _INIT) as tree:
+    programs = " ".join(map(str, (SCENARIO, *further)))
+    with archive(root, _INIT.format(programs=programs)) as tree:
         for name in _MODULES:
             tree.write(f"modules/{name}.ko", kernel.module(name))
         tree.copy_with_libraries(_PYTHON)
@@ -77,4 +78,4 @@ def _copy_standard_library(tree: Tree) -> None:
         tree.copy_with_libraries(extension)
 
 
-__all__ = ["CHECKS", "boot"]
+__all__ = ["CHECKS", "RESUMING", "boot"]

@@ -20,7 +20,11 @@ from vm import bare, hosted, kernels  # noqa: E402
 OLDEST, NEWER = "bookworm", "bookworm-backports"
 """Debian 12 has Linux 6.1, the oldest that is supported; its backports have 6.12."""
 MACHINES: dict[str, tuple[str, Callable[[kernels.Kernel], str], tuple[Path, ...]]] = {
-    OLDEST: (OLDEST, bare.boot, bare.CHECKS),
+    OLDEST: (
+        OLDEST,
+        lambda kernel: bare.boot(kernel, bare.RESUMING),
+        (*bare.CHECKS, bare.RESUMING),
+    ),
     NEWER: (NEWER, bare.boot, bare.CHECKS),
     "runner": (NEWER, hosted.boot, (Path("tests/vm/runner"),)),
 }

@@ -19,7 +19,7 @@ from vm.packages import run, source
 SUITE = "bookworm"
 PACKAGES = (
     *("systemd-sysv", "systemd-resolved", "dbus", "kmod", "apparmor", "sudo"),
-    *("docker.io", "iptables", "iproute2", "curl", "git", "nodejs"),
+    *("docker.io", "iptables", "iproute2", "procps", "curl", "git", "nodejs"),
     *("python3", "python3-yaml", "python3-psutil", "libbpf1", "bpftool"),
     # What the lab's servers need.
     *("python3-dnslib", "python3-h2", "python3-trustme"),

@@ -10,16 +10,54 @@ from vm.runner.machine import RUNNER, Job, Machine, once
 from vm.runner.traces import nothing
 
 _SECRET = tokens.npm()
+_PROPERTIES = {
+    "Type": "exec",
+    "OOMScoreAdjust": "-1000",
+    "OOMPolicy": "continue",
+    "TimeoutStopUSec": "10s",
+    "KillMode": "control-group",
+    "CollectMode": "inactive-or-failed",
+}
+"""Of the agent's unit, as systemd has understood them."""
+_IMAGE = """
+cd "$(mktemp -d)" && mkdir dev etc proc run sys tmp && ln -s usr/bin usr/lib usr/lib64 .
+tar -c . | docker import - machine
+"""
+"""What it holds comes from the machine."""
+_BOX = """\
+|
+    docker run --rm -v /usr:/usr:ro -v /leakstop:/leakstop:ro \\
+      -e CURL_CA_BUNDLE=/leakstop/ca.pem machine \\
+      curl -sS -m 20 https://home.test/ || echo "curl ended with $?"
+"""
+_READERS = """\
+|
+    echo "own: $(ps eww -o args= -p $$ | grep -c HOME=)"
+    echo "worker: $(ps eww -o args= -p $PPID | grep -c HOME=)"
+    ps auxe > /dev/null; echo "ps: $?"
+    top -bn1 > /dev/null; echo "top: $?"
+    pgrep -f "act push" > /dev/null; echo "pgrep: $?"
+    sudo -n ps auxe > /dev/null; echo "root: $?"
+    python3 -c "import psutil; print('psutil:', psutil.Process($PPID).as_dict(
+      ['cmdline', 'cpu_times', 'memory_info', 'num_fds', 'status'])['status'])"
+"""
+"""Programs that look at all processes, as builds and services run them. The worker is ``$PPID``."""
 _CLEAN = f"""
 - uses: {ACTION}
   with: {{allow: home.test}}
 - run: curl -sS https://home.test/
+- id: readers
+  run: {_READERS}
 """
 _GUARDED = f"""
 - uses: {ACTION}
   with:
-    mode: block
-    allow: home.test
+    policy: |
+      version: 1
+      mode: block
+      allow:
+        - host: home.test
+          step: [named, box]
     secrets: NPM_TOKEN=${{{{ secrets.NPM_TOKEN }}}}
 - id: user
   run: id -u; sudo -n id -u; cat /etc/resolv.conf
@@ -30,12 +68,20 @@ _GUARDED = f"""
 - id: unit
   run: |
     unit=$(systemctl list-units --plain --no-legend 'leakstop-*.service' | cut -d ' ' -f 1)
-    systemctl show "$unit" -p Id -p ActiveState -p SubState -p ControlGroup -p MainPID
+    systemctl show "$unit" -p {",".join(_PROPERTIES)}
+    systemctl show "$unit" -p Id,ActiveState,SubState,ControlGroup,MainPID
     pid=$(systemctl show "$unit" -p MainPID --value)
+    echo "scores=$(cat "/proc/$pid/oom_score_adj" "/proc/$(pgrep -P "$pid")/oom_score_adj" | xargs)"
     echo "uid=$(stat -c %u "/proc/$pid")"
     echo "cgroup=$(cut -d : -f 3 "/proc/$pid/cgroup")"
 - id: traces
   run: sudo -n env PYTHONPATH=/leakstop/agent:/leakstop/tests python3 -B -m vm.runner.traces
+- id: box
+  run: {_BOX}
+- id: stranger
+  run: {_BOX}
+- id: readers
+  run: {_READERS}
 - id: collect
   run: curl -s -m 20 -d "${{{{ secrets.NPM_TOKEN }}}}" http://{BARE}/
 """
@@ -49,7 +95,8 @@ def clean(machine: Machine) -> Job:
 
 @once
 def guarded(machine: Machine) -> Job:
-    """A job in block mode with a theft in it."""
+    """A job in block mode with a theft in it, and with containers."""
+    machine.said(_IMAGE)
     return machine.run(_GUARDED, secrets=[_SECRET])
 
 
@@ -81,11 +128,49 @@ def check_block_denies_an_unnamed_host(machine: Machine) -> bool:
 
 def check_the_agent_is_a_unit_of_systemd(machine: Machine) -> bool:
     """And root's process, in a cgroup of its own beside the job's."""
-    said = guarded(machine).outcome.said("Main", "unit")
-    shown = dict(line.split("=", 1) for line in said.splitlines())
+    shown = _unit(machine)
     own = f"/system.slice/{shown['Id']}"
     state = (shown["ActiveState"], shown["SubState"], shown["uid"])
     return state == ("active", "running", "0") and shown["cgroup"] == shown["ControlGroup"] == own
+
+
+def check_the_unit_keeps_the_agent_when_memory_is_short(machine: Machine) -> bool:
+    """It is what systemd was asked for, and agent and supervisor are the last to be taken."""
+    shown = _unit(machine)
+    read = {name: shown[name] for name in _PROPERTIES}
+    return read == _PROPERTIES and shown["scores"] == "-1000 -1000"
+
+
+def _unit(machine: Machine) -> dict[str, str]:
+    said = guarded(machine).outcome.said("Main", "unit")
+    return dict(line.split("=", 1) for line in said.splitlines())
+
+
+def check_a_container_is_the_steps_that_asked_for_it(machine: Machine) -> bool:
+    """Its cgroup is one that systemd has made for the engine."""
+    outcome = guarded(machine).outcome
+    flows = {
+        (flow["step"], flow["applied"])
+        for flow in outcome.report["flows"]
+        if flow["host"] == "home.test" and flow["process"]["container"]
+    }
+    own, others = outcome.said("Main", "box"), outcome.said("Main", "stranger")
+    passed = own == "ok\n" and "curl ended with" in others
+    return passed and flows == {("box", "allow"), ("stranger", "deny")}
+
+
+_READ = "ps: 0\ntop: 0\npgrep: 0\nroot: 0\npsutil: "
+
+
+def check_who_looks_at_all_processes_goes_on(machine: Machine) -> bool:
+    """Where opening the worker's environment is denied, ps(1) shows it as it shows a stranger's."""
+    open_, closed = (job(machine).outcome.said("Main", "readers") for job in (clean, guarded))
+    found = [each["id"] for each in guarded(machine).outcome.record("finding")]
+    return (
+        open_.startswith(f"own: 1\nworker: 1\n{_READ}")
+        and closed.startswith(f"own: 1\nworker: 0\n{_READ}")
+        and "runner-read" not in found
+    )
 
 
 def check_what_is_in_force_can_be_seen(machine: Machine) -> bool:
