@@ -246,6 +246,13 @@ class DataPlane:
         result = self._run("scan_bytes", "scan_io", args)
         return set(result.secret[: result.count])
 
+    def empty_second_filter(self) -> None:
+        """Clear the filter that is asked about what has passed the first one."""
+        blooms, key = self._object.map("blooms"), bytes(4)
+        filters = values.Bloom.from_buffer_copy(blooms.lookup(key, ctypes.sizeof(values.Bloom)))
+        ctypes.memset(filters.second, 0, ctypes.sizeof(filters.second))
+        blooms.update(key, bytes(filters))
+
     def fill_pages(self, data: bytes) -> None:
         """Set what ``scan_ns`` scans: ``PAGES * WINDOW`` bytes."""
         pages = self._object.map("scan_pages")

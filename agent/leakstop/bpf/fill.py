@@ -10,12 +10,12 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address
 from itertools import islice
 from typing import Any
 
-from leakstop.bpf import records, values
+from leakstop.bpf import bloom, records, values
 from leakstop.bpf.libbpf import Object
 from leakstop.model.event import SecretHit
 from leakstop.model.flow import Stream
@@ -40,11 +40,6 @@ SPARE_SECRETS = 256
 SPARE_NEEDLES = 48 * SPARE_SECRETS
 """Their forms: an ordinary token has about forty."""
 SPARE_GRAMS = MAX_STRIDE * SPARE_NEEDLES
-_BLOOM_WORDS = 1 << (values.BLOOM_BITS - 6)
-_BLOOM_LEAST = 1 << 13
-"""Words of a filter: 64 KiB, in a processor's own cache and with room for what is found."""
-_GRAMS_A_WORD = 1.5
-"""Of those that are none of a table's, one in some hundreds passes then."""
 _NEEDLES = 0xFFFF
 """The kernel's numbers of needles have 16 bits, and 0 is none."""
 
@@ -120,6 +115,8 @@ def fill(
     whole_machine: bool = False,
 ) -> None:
     """Write the tables and freeze the policy's, after loading and before attaching."""
+    filters = bloom.empty(needles.stride, needles.grams)
+    bloom.add(filters, needles.grams)
     contents: dict[str, Iterable[Entry]] = {
         "names": _names(tables),
         "budgets": _budgets(tables),
@@ -127,7 +124,7 @@ def fill(
         "ports": _ports(tables),
         "programs": _programs(tables.scopes),
         "resolvers": _resolvers(tables, resolvers, whole_machine=whole_machine),
-        "blooms": [(_index(0), _bloom(needles.stride, needles.grams))],
+        "blooms": [(_index(0), bytes(filters))],
         "grams": _gram_entries(needles.grams),
         "cores": _cores(needles),
         "secrets": _secrets(policy, tables, needles),
@@ -156,9 +153,12 @@ def add(
     target.map("secrets").update_all(secrets)
     target.map("cores").update_all(_cores(after, len(before.cores)))
     target.map("grams").update_all(_gram_entries(grams))
-    bloom = target.map("blooms").lookup(_index(0), 8 * (1 + _BLOOM_WORDS))
-    assert bloom is not None, "an array has all of its entries"
-    target.map("blooms").update(_index(0), _bloom(after.stride, grams, bloom))
+    known = target.map("blooms").lookup(_index(0), ctypes.sizeof(values.Bloom))
+    assert known is not None, "an array has all of its entries"
+    filters = values.Bloom.from_buffer_copy(known)
+    filters.stride = after.stride
+    bloom.add(filters, grams)
+    target.map("blooms").update(_index(0), bytes(filters))
 
 
 def mark(
@@ -265,20 +265,6 @@ def _ports(tables: Tables) -> Iterator[Entry]:
 def _programs(scopes: Scopes) -> Iterator[Entry]:
     for program, vector in scopes.programs.items():
         yield program_key(program).ljust(values.PROGRAM_MAX, b"\0"), vector_bytes(vector)
-
-
-def _bloom(stride: int, grams: Collection[int], before: bytes = b"") -> bytes:
-    """``struct bloom``: that of ``before`` with these, else one of the size that they need."""
-    words = _BLOOM_LEAST
-    while words < min(len(grams) / _GRAMS_A_WORD, _BLOOM_WORDS):
-        words *= 2
-    bits = bytearray(before or bytes(8 + 8 * _BLOOM_WORDS))
-    mask = int.from_bytes(before[:4], "little") or 8 * (words - 1)
-    bits[:8] = struct.pack("<II", mask, stride)
-    for gram in grams:
-        for bit in values.bloom_bits(gram, mask):
-            bits[8 + (bit >> 3)] |= 1 << (bit & 7)  # little-endian words of 64 bits
-    return bytes(bits)
 
 
 def _gram_entries(grams: Grams) -> Iterator[Entry]:

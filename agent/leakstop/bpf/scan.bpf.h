@@ -9,6 +9,8 @@
 
 #include "scratch.bpf.h"
 
+#define GOLDEN 0x9e3779b97f4a7c15ULL /* 2^64 / golden ratio: Fibonacci hashing (Knuth, TAOCP 6.4) */
+
 /*
  * Whether `gram` may be in the filter: two bits of one word (Putze, Sanders, Singler: Cache-,
  * Hash- and Space-Efficient Bloom Filters, 2007). The second costs less than the look-ups that
@@ -16,8 +18,7 @@
  */
 static __always_inline __u64 may_be_gram(const struct bloom *bloom, __u64 mask, __u64 gram)
 {
-	/* Fibonacci hashing: 2^64 / golden ratio (Knuth, TAOCP 6.4) */
-	__u64 hash = (gram * 0x9e3779b97f4a7c15ULL) >> (64 - 6 - BLOOM_BITS);
+	__u64 hash = (gram * GOLDEN) >> (64 - 6 - BLOOM_BITS);
 	__u64 word = *(const __u64 *)((const __u8 *)bloom->words + (hash >> 9 & mask));
 	__u64 other = word;
 
@@ -25,6 +26,20 @@ static __always_inline __u64 may_be_gram(const struct bloom *bloom, __u64 mask, 
 	asm("%0 >>= %1" : "+r"(word) : "r"(hash));
 	asm("%0 >>= %1" : "+r"(other) : "r"(hash >> 6));
 	return word & other;
+}
+
+/*
+ * Of what has passed: whether it may be in the table, which is large and in no cache. Two bits of
+ * a second filter, by the first hash hashed again. Zeros hash to zero, so that one bit lets all
+ * of them pass the first filter, and data may be full of them: hence one more.
+ */
+static __always_inline __u64 is_likely_gram(const struct bloom *bloom, __u64 gram)
+{
+	__u64 mask = bloom->mask & (sizeof(bloom->second) - 8);
+	__u64 hash = ((gram * GOLDEN + 1) * GOLDEN) >> (64 - 6 - BLOOM_BITS);
+	__u64 word = *(const __u64 *)((const __u8 *)bloom->second + (hash >> 9 & mask));
+
+	return word >> (hash & 63) & word >> (hash >> 6 & 63) & 1;
 }
 
 static __always_inline __u64 word_at(const __u8 *bytes)
@@ -97,33 +112,53 @@ struct scan {
 };
 
 #define WORDS_AT_ONCE  16
+#define WORDS_CHECKED  8 /* at once, when one of them may be a gram */
 #define GROUPS_AT_ONCE 9 /* a call costs as much as ten words; two do at the largest stride */
 
 /* Rare: one of the words from `offset` on may be a gram of some needle. */
 __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
 {
-	for (__u32 k = 0; k < WORDS_AT_ONCE; k++) {
-		__u64 word = 0; /* and the key before: the stack is full */
-		const struct bloom *bloom = bpf_map_lookup_elem(&blooms, &word);
-		struct gram *gram;
-		__u64 mask;
+	__u64 word = 0, mask, stride; /* and the key before: the stack is full */
+	const struct bloom *bloom = bpf_map_lookup_elem(&blooms, &word);
+	__u32 passed = 0;
+	const __u8 *at;
 
-		if (!w || !hits || !bloom)
+	if (!w || !hits || !bloom)
+		return 0;
+	stride = bloom->stride;
+	barrier_var(stride);
+	barrier_var(offset);
+	if (stride > STRIDE_MAX || offset > WINDOW)
+		return 0;
+	barrier_var(stride); /* else they are read again as they were before the check */
+	barrier_var(offset);
+	mask = bloom->mask & (sizeof(bloom->words) - 8);
+	at = w->bytes + offset;
+#pragma clang loop unroll(full)
+	for (__u32 k = 0; k < WORDS_CHECKED; k++) {
+		passed |= (may_be_gram(bloom, mask, word_at(at)) & 1) << k;
+		at += stride;
+		barrier_var(passed);
+	}
+	for (__u32 k = 0; k < WORDS_CHECKED && passed; k++, passed >>= 1, offset += stride) {
+		struct gram *gram;
+
+		if (!(passed & 1))
+			continue;
+		word = 0;
+		bloom = bpf_map_lookup_elem(&blooms, &word);
+		barrier_var(offset);
+		if (!bloom || offset > sizeof(w->bytes) + sizeof(w->slack) - 8)
 			return 0;
 		barrier_var(offset);
-		if (offset > sizeof(w->bytes) + sizeof(w->slack) - 8)
-			return 0;
-		barrier_var(offset); /* else it is read again as it was before the check */
 		word = word_at(w->bytes + offset);
-		mask = bloom->mask & (sizeof(bloom->words) - 8);
-		gram = may_be_gram(bloom, mask, word) & 1 ? bpf_map_lookup_elem(&grams, &word) : 0;
+		gram = is_likely_gram(bloom, word) ? bpf_map_lookup_elem(&grams, &word) : 0;
 #pragma clang loop unroll(full)
 		for (__u32 slot = 0; gram && slot < GRAM_SLOTS; slot++) {
 			if (!gram->needle[slot])
 				break;
 			check_core(w, hits, gram->needle[slot] - 1, offset - gram->at[slot]);
 		}
-		offset += bloom->stride;
 	}
 	return 0;
 }
@@ -134,7 +169,7 @@ __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 off
  */
 static long scan_words(__u32 i, struct scan *scan)
 {
-	__u64 stride = scan->bloom->stride, first, mask, found;
+	__u64 stride = scan->bloom->stride, first, mask, found[2];
 
 	barrier_var(stride);
 	if (stride > STRIDE_MAX)
@@ -152,19 +187,24 @@ static long scan_words(__u32 i, struct scan *scan)
 		barrier_var(first);
 		at = w->bytes + first;
 		mask = bloom->mask & (sizeof(bloom->words) - 8);
-		found = 0;
+		found[0] = found[1] = 0;
 #pragma clang loop unroll(full)
 		for (__u32 k = 0; k < WORDS_AT_ONCE; k++) {
-			found |= may_be_gram(bloom, mask, word_at(at));
+			found[k / WORDS_CHECKED] |= may_be_gram(bloom, mask, word_at(at));
 			at += stride;
 			/* Else clang begins with all of them, and runs out of registers. */
-			barrier_var(found);
+			barrier_var(found[k / WORDS_CHECKED]);
 		}
 		/* Else it keeps what is in there, and the product: on a stack that is full. */
 		barrier_var(scan);
 		barrier_var(stride);
-		if (found & 1)
-			check_words(scan->window, scan->hits, first);
+		if ((found[0] | found[1]) & 1) {
+			if (found[0] & 1)
+				check_words(scan->window, scan->hits, first);
+			if (found[1] & 1)
+				check_words(scan->window, scan->hits,
+					    first + WORDS_CHECKED * stride);
+		}
 		first += WORDS_AT_ONCE * stride;
 	}
 	return 0;

@@ -5,10 +5,11 @@
 
 #include "leakstop.h"
 
-#define STRIDE_MAX 16
-#define BLOOM_BITS 23 /* 1 MiB: of what is none of 500 secrets' grams, one in 160 passes */
-#define GRAM_SLOTS 4  /* needles that may share one 8-byte gram */
-#define CORE_MAX   64 /* bytes of a needle that are compared */
+#define STRIDE_MAX  16
+#define BLOOM_BITS  23 /* 1 MiB: of what is none of 500 secrets' grams, one in 180 passes */
+#define SECOND_BITS 22 /* and of those, one in 60 */
+#define GRAM_SLOTS  4  /* needles that may share one 8-byte gram */
+#define CORE_MAX    64 /* bytes of a needle that are compared */
 
 /* A set of conditions: bit n of word n/64 is condition n (policy/tables.py). */
 struct vec {
@@ -154,6 +155,8 @@ struct bloom {
 	__u32 mask;   /* of offsets, in bytes: a filter of few grams should not fill the cache */
 	__u32 stride; /* distance of the offsets that the scan looks at */
 	__u64 words[(1 << BLOOM_BITS) / 64];
+	__u64 second[(1 << SECOND_BITS) /
+		     64]; /* asked for what has passed, in front of the table */
 };
 
 struct gram {

@@ -12,9 +12,9 @@ from leakstop.bpf.records import NAME_MAX_TEXT
 CORE_MAX = 64
 GRAM_SLOTS = 4
 BLOOM_BITS = 23
+SECOND_BITS = 22
 PROGRAM_MAX = 256
 STREAM_KINDS = 5
-_GOLDEN = 0x9E3779B97F4A7C15
 
 
 class ResolverPlace(IntFlag):
@@ -169,6 +169,17 @@ class Door(ctypes.Structure):
     _fields_ = (("until", c_uint64), ("tag", c_uint32), ("left", c_uint32))
 
 
+class Bloom(ctypes.Structure):
+    """``struct bloom``"""
+
+    _fields_ = (
+        ("mask", c_uint32),
+        ("stride", c_uint32),
+        ("words", c_uint64 * (1 << BLOOM_BITS - 6)),
+        ("second", c_uint64 * (1 << SECOND_BITS - 6)),
+    )
+
+
 class Gram(ctypes.Structure):
     """``struct gram``"""
 
@@ -226,6 +237,7 @@ MIRRORS: dict[str, type[ctypes.Structure]] = {
     "hold": Hold,
     "claim": Claim,
     "door": Door,
+    "bloom": Bloom,
     "gram": Gram,
     "core": Core,
     "name_key": NameKey,
@@ -233,10 +245,3 @@ MIRRORS: dict[str, type[ctypes.Structure]] = {
     "port_key": PortKey,
 }
 """By the struct's name in C, for the comparison with BTF."""
-
-
-def bloom_bits(gram: int, mask: int) -> tuple[int, int]:
-    """The bits for an 8-byte gram: ``may_be_gram`` of ``scan.bpf.h``; ``mask`` of offsets."""
-    hashed = ((gram * _GOLDEN) & 0xFFFFFFFFFFFFFFFF) >> (64 - 6 - BLOOM_BITS)
-    word = (hashed >> 9 & mask) * 8
-    return word + (hashed & 63), word + (hashed >> 6 & 63)

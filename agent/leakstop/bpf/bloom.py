@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""The two filters in front of the kernel's table of grams: ``scan.bpf.h`` asks them.
+
+The first is asked about every word that the scan reads, so it is as small as the grams allow.
+The second is asked about what passes the first, and saves most looks into the table, which
+with some hundred secrets is in no cache of the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sized
+
+from leakstop.bpf.values import BLOOM_BITS, SECOND_BITS, Bloom
+from leakstop.secrets.needles import GRAM_BYTES
+
+_LEAST = 1 << 13
+"""Words of a filter: 64 KiB, in a processor's own cache and with room for what is found."""
+_MOST = 1 << BLOOM_BITS - 6
+_GRAMS_A_WORD = 1.5
+"""Of those that are none of a table's, one in some hundreds passes then."""
+_GOLDEN = 0x9E3779B97F4A7C15
+_WORD = 0xFFFFFFFFFFFFFFFF
+_GOLDEN_TWICE = _GOLDEN * _GOLDEN & _WORD
+_HASHED = 64 - 6 - BLOOM_BITS
+_SECOND = (1 << SECOND_BITS - 6) - 1
+
+
+def empty(stride: int, grams: Sized) -> Bloom:
+    """``struct bloom`` with room for ``grams``."""
+    words = _LEAST
+    while words < min(len(grams) / _GRAMS_A_WORD, _MOST):
+        words *= 2
+    return Bloom(mask=GRAM_BYTES * (words - 1), stride=stride)
+
+
+def add(bloom: Bloom, grams: Iterable[int]) -> None:
+    """Let ``grams`` through, both times."""
+    words, second = (memoryview(part).cast("B").cast("Q") for part in (bloom.words, bloom.second))
+    mask = bloom.mask // GRAM_BYTES
+    for gram in grams:
+        hashed = (gram * _GOLDEN & _WORD) >> _HASHED
+        words[hashed >> 12 & mask] |= 1 << (hashed & 63) | 1 << (hashed >> 6 & 63)
+        hashed = (gram * _GOLDEN_TWICE + _GOLDEN & _WORD) >> _HASHED
+        second[hashed >> 12 & mask & _SECOND] |= 1 << (hashed & 63) | 1 << (hashed >> 6 & 63)

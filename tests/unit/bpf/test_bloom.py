@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""The filters let through what they know, and little else. The kernel's side: tests/bpf."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from leakstop.bpf import bloom
+from leakstop.bpf.values import Bloom
+from leakstop.secrets.needles import MAX_STRIDE
+
+RANDOM = random.Random(7)
+FACTOR = 0x9E3779B97F4A7C15
+WORD = 1 << 64
+
+
+def words(number: int) -> list[int]:
+    return [RANDOM.getrandbits(64) for _ in range(number)]
+
+
+def passes(filters: Bloom, gram: int) -> tuple[bool, bool]:
+    """As ``scan.bpf.h`` asks the first and the second filter."""
+    once = gram * FACTOR % WORD
+    again = (once + 1) * FACTOR % WORD
+    size = 8 * len(filters.second) - 8
+    return (
+        _is_set(filters.words, once >> 35, filters.mask),
+        _is_set(filters.second, again >> 35, filters.mask & size),
+    )
+
+
+def _is_set(part: Sequence[int], hashed: int, mask: int) -> bool:
+    word = part[(hashed >> 9 & mask) // 8]
+    return bool(word >> (hashed & 63) & word >> (hashed >> 6 & 63) & 1)
+
+
+def test_what_is_known_passes_and_what_is_not_hardly() -> None:
+    # What 10 and 500 secrets have.
+    for number, first, second in ((5_700, 1 / 400, 1 / 400), (267_000, 1 / 150, 1 / 45)):
+        grams = words(number)
+        filters = bloom.empty(MAX_STRIDE, grams)
+        bloom.add(filters, grams)
+        assert all(passes(filters, gram) == (True, True) for gram in grams[:5_000])
+        others = [passes(filters, gram) for gram in words(40_000)]
+        assert sum(once for once, _ in others) < len(others) * first
+        assert sum(again for _, again in others) < len(others) * second
+        both = sum(once and again for once, again in others)
+        assert both < len(others) * first * second * 4  # the one says nothing about the other
+
+
+def test_few_grams_have_a_small_filter_and_more_are_added_to_it() -> None:
+    declared, found = words(2_000), words(2_000)
+    filters = bloom.empty(MAX_STRIDE, declared)
+    assert filters.mask == (64 << 10) - 8
+    bloom.add(filters, declared)
+    bloom.add(filters, found)
+    assert filters.mask == (64 << 10) - 8
+    assert all(passes(filters, gram) == (True, True) for gram in declared + found)
+    assert not any(filters.words[1 << 13 :]) and not any(filters.second[1 << 13 :])
+
+
+def test_zeros_that_pass_the_first_filter_do_not_pass_the_second() -> None:
+    # Zeros hash to zero, so all that they need is one bit. This gram's hash begins with zeros, too.
+    gram = pow(FACTOR, -1, WORD)
+    filters = bloom.empty(MAX_STRIDE, [gram])
+    bloom.add(filters, [gram])
+    assert passes(filters, gram) == (True, True)
+    assert passes(filters, 0) == (True, False)
+    assert not filters.second[0]
