@@ -15,9 +15,13 @@ from leakstop.secrets.needles import GRAM_BYTES
 
 _LEAST = 1 << 13
 """Words of a filter: 64 KiB, in a processor's own cache and with room for what is found."""
+_NEAR = 1 << 15
+"""256 KiB, which stay there beside what is scanned."""
 _MOST = 1 << BLOOM_BITS - 6
-_GRAMS_A_WORD = 1.5
-"""Of those that are none of a table's, one in some hundreds passes then."""
+_SPARSE = 1.5
+"""Grams a word: of what is none of a table's, one in some hundreds passes then."""
+_DENSE = 4.2
+"""One in 58. But to fetch words of twice as large a filter from far away costs more."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _WORD = 0xFFFFFFFFFFFFFFFF
 _GOLDEN_TWICE = _GOLDEN * _GOLDEN & _WORD
@@ -28,7 +32,7 @@ _SECOND = (1 << SECOND_BITS - 6) - 1
 def empty(stride: int, grams: Sized) -> Bloom:
     """``struct bloom`` with room for ``grams``."""
     words = _LEAST
-    while words < min(len(grams) / _GRAMS_A_WORD, _MOST):
+    while words < _MOST and len(grams) > words * (_SPARSE if words < _NEAR else _DENSE):
         words *= 2
     return Bloom(mask=GRAM_BYTES * (words - 1), stride=stride)
 

@@ -6,8 +6,8 @@
 #include "leakstop.h"
 
 #define STRIDE_MAX  16
-#define BLOOM_BITS  23 /* 1 MiB: of what is none of 500 secrets' grams, one in 180 passes */
-#define SECOND_BITS 22 /* and of those, one in 60 */
+#define BLOOM_BITS  23 /* 1 MiB, for 1,000 secrets; bpf/bloom.py says how much of it is used */
+#define SECOND_BITS 22
 #define GRAM_SLOTS  4  /* needles that may share one 8-byte gram */
 #define CORE_MAX    64 /* bytes of a needle that are compared */
 
@@ -155,8 +155,7 @@ struct bloom {
 	__u32 mask;   /* of offsets, in bytes: a filter of few grams should not fill the cache */
 	__u32 stride; /* distance of the offsets that the scan looks at */
 	__u64 words[(1 << BLOOM_BITS) / 64];
-	__u64 second[(1 << SECOND_BITS) /
-		     64]; /* asked for what has passed, in front of the table */
+	__u64 second[(1 << SECOND_BITS) / 64]; /* asked what passes the first */
 };
 
 struct gram {
