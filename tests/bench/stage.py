@@ -123,8 +123,12 @@ class Guard:
         self.run_dir = lab.directory / name
         command = [sys.executable, "-m", "leakstop", "start", "--prepared", "-"]
         command += ["--cgroup", str(group), "--run-dir", str(self.run_dir)]
-        # The agent ends with this process, whatever becomes of it.
-        command += ["--worker", str(os.getpid())]
+        # The agent ends with this process, which ends with us, whatever becomes of us. It is not
+        # our own: what a worker starts, and itself, may not end the guard.
+        self._worker = subprocess.Popen(
+            ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        command += ["--worker", str(self._worker.pid)]
         # Not lab.run(): that waits until no connection is open, and others' may be.
         process = lab.popen(
             command,
@@ -175,6 +179,7 @@ class Guard:
         with self._alive() as client:
             client.finish()
         client.close()
+        self._worker.communicate()
 
     @contextmanager
     def _alive(self) -> Iterator[AgentClient]:
