@@ -163,14 +163,15 @@ def left_on(interface: str) -> bool:
     """Whether the guard has left a program or a qdisc there. The kernel frees what was pinned a
     moment after the mount is gone."""
     deadline = time.monotonic() + AT_ONCE_S
-    while found := is_on_loopback():
+    while found := is_on(interface):
         if time.monotonic() > deadline:
             break
         time.sleep(0.05)
     return found
 
 
-def is_on_loopback() -> bool:
+def is_on(interface: str) -> bool:
+    """Whether a program or a qdisc is there."""
     hook = tc._hook(socket.if_nametoindex(interface), tc._EGRESS)
     count = ctypes.c_uint32()
     asked = library()._lib.bpf_prog_query(1, tc._BPF_TCX_EGRESS, 0, None, None, ctypes.byref(count))
