@@ -23,7 +23,7 @@ from lab.docker import Docker
 from lab.guard import AGENT
 from lab.worker import Outcome, Worker, script
 
-pytestmark = [pytest.mark.docker, pytest.mark.root]
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.timeout(180)]
 
 NETWORK = "job-net"
 URL = "http://other.test/"
