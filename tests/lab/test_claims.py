@@ -213,12 +213,18 @@ def test_of_a_name_that_it_does_not_know_the_agent_is_told(claims: Claims) -> No
 BUILD = 'FROM empty\nCOPY usr /usr\nRUN ["/usr/busybox", "sleep", "3"]\n'
 
 
-def builds(claims: Claims, step: Step, name: str, **env: str) -> subprocess.Popen[str]:
-    """Start to build an image as ``step``."""
+def context_of(claims: Claims, name: str) -> Path:
+    """What an image is built from."""
     context = claims.docker.lab.directory / name
     (context / "usr").mkdir(parents=True)
     shutil.copy(shutil.which("busybox") or "", context / "usr/busybox")
     (context / "Dockerfile").write_text(f"{BUILD}ENV name={name}\n")
+    return context
+
+
+def builds(claims: Claims, step: Step, name: str, **env: str) -> subprocess.Popen[str]:
+    """Start to build an image as ``step``."""
+    context = context_of(claims, name)
     return step.start(claims.docker.command("build", "--no-cache", context), env=env)
 
 
@@ -229,6 +235,29 @@ def test_what_a_build_runs_is_the_steps(claims: Claims, buildkit: str) -> None:
     out, err = build.communicate(timeout=60)
     assert build.returncode == 0, out + err
     assert claims.news() == [(step.tag, True)]
+
+
+def test_what_compose_starts_is_the_steps(claims: Claims) -> None:
+    """Its services, what it runs in them, and what building one runs; it asks by ids."""
+    step, docker = claims.step(), claims.docker
+    binds = [v.removeprefix("--volume=") for v in docker.volumes() if v.startswith("--volume=")]
+    service = {"image": "empty", "volumes": binds, "command": SLEEPS, "stop_grace_period": "0s"}
+    services = {"one": service, "built": {"build": str(context_of(claims, "composed"))}}
+    file = docker.lab.directory / "compose.json"
+    file.write_text(json.dumps({"version": "3", "services": services}))
+    compose = ["docker-compose", "--host", f"unix://{docker.socket}", "--file", file]
+    compose += ["--project-name", "claimed"]
+    for does, enters in {
+        "up --detach one": False,
+        "exec -T one true": True,
+        "run --rm one true": False,
+        "restart --timeout 0 one": False,
+        "build --no-cache built": False,
+    }.items():
+        # Its own client: Docker's would want a plugin of Docker's for BuildKit.
+        step.run([*compose, *does.split()], env={"COMPOSE_DOCKER_CLI_BUILD": "0"})
+        assert claims.news() == [(step.tag, not enters)], does
+    assert claims.named == []
 
 
 def test_what_two_steps_build_at_once_is_nobodys(claims: Claims) -> None:
