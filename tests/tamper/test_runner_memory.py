@@ -205,3 +205,22 @@ def test_by_whom_it_is_read(audit: Scene, tag: Tag, name: str, flagged: bool) ->
         audit.own(process.pid, tag)
         process.communicate("\n", timeout=10)
     assert [told.pid for told in audit.tampers()] == [process.pid] * flagged
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "code"),
+    [
+        ("needrestart", "environ", 0),
+        ("needrestart", "mem", KILLED),
+        ("restarts", "environ", KILLED),
+    ],
+)
+def test_needrestart_reads_all_environments(
+    block: Scene, tmp_path: Path, name: str, what: str, code: int
+) -> None:
+    """apt calls it in the end; who asks it for nothing is not to be killed for that."""
+    script = tmp_path / name
+    script.write_text('#!/usr/bin/perl\nopen(my $file, "<", $ARGV[0]) or exit 3;\n')
+    script.chmod(0o755)
+    assert block.run(str(script), f"/proc/{block.worker.pid}/{what}").returncode == code
+    assert len(block.tampers(Trick.READ)) == (code == KILLED)

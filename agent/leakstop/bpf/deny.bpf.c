@@ -31,11 +31,11 @@ static __always_inline int deny(struct event_tamper *event)
 
 /* ---- the memory of others ---- */
 
-/* ps goes on where it may not read, as it does for the processes of others. */
+/* They go on where they may not read, as they do for the processes of others. */
 static __always_inline bool is_hidden(__u32 thread, enum sight sight)
 {
-	return sight == SIGHT_ENVIRONMENT && protection_of(thread) == PROTECTED_WORKER && is_ps() &&
-	       !is_protected() && is_guarded();
+	return sight == SIGHT_ENVIRONMENT && protection_of(thread) == PROTECTED_WORKER &&
+	       reads_all() && !is_protected() && is_guarded();
 }
 
 SEC("fmod_ret/security_file_open")
