@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import select
+import socket
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from leakstop.secrets.inventory import Secret
 from leakstop.secrets.masker import Masker
 from leakstop.sensor.files import FileWatch, Watched
 from leakstop.sensor.follower import Follower
-from leakstop.sensor.network import NetworkWatch
+from leakstop.sensor.network import NetworkWatch, _changes
 from tamper.apart import apart
 
 pytestmark = pytest.mark.root
@@ -62,6 +64,38 @@ def test_the_network_is_changed(command: tuple[str, ...], trick: Trick, what: st
         assert {(e.pid, e.trick, e.what) for e in events if isinstance(e, Tamper)} >= {
             (pid, trick, what)
         }
+
+    apart(work)
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "told"),
+    [(44, "pedit", True), (48, "nat", True), (44, "gact", False), (45, "pedit", False)],
+)
+def test_packets_are_rewritten_behind_the_guard(kind: int, action: str, told: bool) -> None:
+    """What the kernel says of a filter, by its layout: not every kernel has these actions."""
+    name = attribute(1, action.encode() + b"\0")
+    body = bytes(20) + attribute(1, b"u32\0") + attribute(2, attribute(7, attribute(1, name)))
+    message = struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 77) + body
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.send(message)
+        found = list(_changes(socket.NETLINK_ROUTE, ours))
+    what = f"an action `{action}` of traffic control"
+    assert found == [(77, Trick.REWRITE, what)] * told
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def test_a_filter_that_rewrites_nothing_is_told_by_nobody() -> None:
+    def work() -> None:
+        ran("ip", "link", "set", "lo", "up")
+        script = "tc qdisc add dev lo clsact && tc filter add dev lo egress u32 match u32 0 0"
+        _, events = told(NetworkWatch(), lambda: ran("sh", "-c", script))
+        assert events == []
 
     apart(work)
 

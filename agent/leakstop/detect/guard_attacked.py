@@ -32,6 +32,7 @@ _DONE = {
     Trick.TRACE: "It reached for {what} ({route}).",
     Trick.LIMIT: "It set {what}.",
     Trick.MOUNT: "It took away {what} ({route}).",
+    Trick.REWRITE: "It set {what}, which gives packets another address behind the guard.",
     Trick.ACTION: "It replaced {what}, which this action runs from.",
     Trick.RUNNER_LOG: "It wrote {what}, which says which step is which.",
     Trick.JOURNAL: "It changed {what}, which the agent alone writes.",

@@ -30,6 +30,8 @@ class Trick(str, Enum):
     """A resource limit of the agent's or of the runner's worker."""
     FIREWALL = "firewall"
     """Rules of netfilter."""
+    REWRITE = "rewrite"
+    """Filters of traffic control that give packets another address, behind the guard."""
     ROUTES = "routes"
     """Routes, routing rules, addresses."""
     RESOLVER = "resolver"

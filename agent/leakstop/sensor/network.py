@@ -2,7 +2,8 @@
 """Changes to the machine's network while the guard stands: netfilter, routes, addresses.
 
 The guard judges sockets and what leaves over an uplink, so none of this opens a way. It is how
-an attacker would try, and it says why connections fail.
+an attacker would try, and it says why connections fail. But traffic control has the last word,
+after the guard's program on an uplink: what rewrites packets there does open one.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from leakstop.sensor.waking import join
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 _NFTABLES_GROUP = 7
-_ROUTE_GROUPS = (5, 7, 8, 9, 11, 19)
-"""RTNLGRP_ of addresses, routes and rules. Who makes an interface is not told."""
+_ROUTE_GROUPS = (4, 5, 7, 8, 9, 11, 19)
+"""RTNLGRP_ of traffic control, addresses, routes and rules. Who makes an interface is not told."""
 _NEW_GENERATION = 10 << 8 | 15
 """NFNL_SUBSYS_NFTABLES and NFT_MSG_NEWGEN: a batch of changes was committed."""
 _GEN_PROC_PID = 2
@@ -31,6 +32,10 @@ _NFGENMSG_SIZE = 4
 _WORDS = {20: "an address", 21: "an address",
           24: "a route", 25: "a route", 32: "a routing rule", 33: "a routing rule"}  # fmt: skip
 """By RTM_NEW… and RTM_DEL…."""
+_FILTERS = (44, 48)
+"""RTM_NEWTFILTER, RTM_NEWACTION"""
+_REWRITING = (b"\0pedit\0", b"\0nat\0", b"\0skbmod\0")
+"""Actions (TCA_ACT_KIND) that change addresses. A BPF program is told when it is loaded."""
 _BUFFER = 1 << 17
 _ROUNDS = 64
 """Reads at a time: whoever changes without end must not keep the agent from all else."""
@@ -103,6 +108,12 @@ def _changes(family: int, netlink: socket.socket) -> Iterator[tuple[int, Trick, 
             # 0 is the kernel itself: the routes of an address, say.
             elif message.sender and message.kind in _WORDS:
                 yield message.sender, Trick.ROUTES, _WORDS[message.kind]
+            elif message.kind in _FILTERS:
+                for name in _REWRITING:
+                    if name in message.body:
+                        action = name.strip(b"\0").decode()
+                        what = f"an action `{action}` of traffic control"
+                        yield message.sender, Trick.REWRITE, what
 
 
 __all__ = ["NetworkWatch"]

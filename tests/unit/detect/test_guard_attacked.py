@@ -29,6 +29,7 @@ def tamper(trick: Trick, what: str = "something", **fields: Any) -> Tamper:
         (Trick.SIGNAL, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.TRACE, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.MOUNT, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
+        (Trick.REWRITE, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.LIMIT, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.ACTION, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
         (Trick.RUNNER_LOG, "guard-attacked", Severity.CRITICAL, ExitCode.FINDINGS),
