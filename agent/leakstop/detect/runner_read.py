@@ -5,8 +5,8 @@ Why: all secrets of the job stand there in the open, also those that no step was
 Sees: files of procfs by whatever path, ptrace, process_vm_readv and _writev, pidfd_getfd, at any
 thread of the worker, and at its children until they are programs of their own; the memory of what
 started the worker.
-Quiet when: the runner itself or a service of the machine looks; ps and needrestart read environments; a debugger
-is at a process of the job.
+Quiet when: the runner itself or a service of the machine looks; ps and needrestart read
+environments; a debugger is at a process of the job.
 """
 
 from __future__ import annotations
