@@ -32,6 +32,9 @@ ENGINE_SOCKETS = (
     "/run/podman/podman.sock",
     "/run/buildkit/buildkitd.sock",
     "/run/crio/crio.sock",
+    "/var/snap/lxd/common/lxd/unix.socket",
+    "/var/lib/lxd/unix.socket",
+    "/var/lib/incus/unix.socket",
 )
 """Whoever may write to one of these can start a container with the machine's root in it."""
 
