@@ -4,13 +4,16 @@
 The first is asked about every word that the scan reads, so it is as small as the grams allow.
 The second is asked about what passes the first, and saves most looks into the table, which
 with some hundred secrets is in no cache of the processor.
+
+With that many, what has a byte that is no ASCII has a part of the first one to itself. One form
+in four has such bytes (Huffman codes), so it is small; and most of what is large is such data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 
-from leakstop.bpf.values import BLOOM_BITS, SECOND_BITS, Bloom
+from leakstop.bpf.values import BINARY_BITS, BLOOM_BITS, SECOND_BITS, Bloom
 from leakstop.secrets.needles import GRAM_BYTES
 
 _LEAST = 1 << 13
@@ -26,23 +29,42 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _WORD = 0xFFFFFFFFFFFFFFFF
 _GOLDEN_TWICE = _GOLDEN * _GOLDEN & _WORD
 _HASHED = 64 - 6 - BLOOM_BITS
+_BINARY = (1 << BINARY_BITS - 6) - 1
 _SECOND = (1 << SECOND_BITS - 6) - 1
+_NO_ASCII = 0x8080808080808080
 
 
 def empty(stride: int, grams: Sized) -> Bloom:
     """``struct bloom`` with room for ``grams``."""
-    words = _LEAST
-    while words < _MOST and len(grams) > words * (_SPARSE if words < _NEAR else _DENSE):
-        words *= 2
-    return Bloom(mask=GRAM_BYTES * (words - 1), stride=stride)
+    words = _words(grams)
+    return Bloom(mask=GRAM_BYTES * (words - 1), stride=stride, apart=words > _NEAR)
+
+
+def is_apart(grams: Sized) -> bool:
+    """Whether text and other bytes have filters of their own: the programs are told at load."""
+    return _words(grams) > _NEAR
 
 
 def add(bloom: Bloom, grams: Iterable[int]) -> None:
     """Let ``grams`` through, both times."""
-    words, second = (memoryview(part).cast("B").cast("Q") for part in (bloom.words, bloom.second))
+    words, binary, second = (
+        memoryview(part).cast("B").cast("Q") for part in (bloom.words, bloom.binary, bloom.second)
+    )
     mask = bloom.mask // GRAM_BYTES
+    other = _NO_ASCII if bloom.apart else 0
     for gram in grams:
         hashed = (gram * _GOLDEN & _WORD) >> _HASHED
-        words[hashed >> 12 & mask] |= 1 << (hashed & 63) | 1 << (hashed >> 6 & 63)
+        bits = 1 << (hashed & 63) | 1 << (hashed >> 6 & 63)
+        if gram & other:
+            binary[hashed >> 12 & mask & _BINARY] |= bits
+        else:
+            words[hashed >> 12 & mask] |= bits
         hashed = (gram * _GOLDEN_TWICE + _GOLDEN & _WORD) >> _HASHED
         second[hashed >> 12 & mask & _SECOND] |= 1 << (hashed & 63) | 1 << (hashed >> 6 & 63)
+
+
+def _words(grams: Sized) -> int:
+    words = _LEAST
+    while words < _MOST and len(grams) > words * (_SPARSE if words < _NEAR else _DENSE):
+        words *= 2
+    return words

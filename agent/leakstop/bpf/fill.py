@@ -77,7 +77,7 @@ def configure(
         deny=_vec(tables.deny),
         sink=_vec(tables.sink),
         accepts=_vecs(tables.accepts.get(stream, 0) for stream in Stream),
-        scans=finds or bool(needles.cores),
+        scans=_scans(needles, finds=finds),
         block=policy.mode is Mode.BLOCK,
         leak_kill=policy.leak is Leak.KILL,
         signal=signal,
@@ -291,6 +291,12 @@ def _cores(needles: NeedleTable, first: int = 0) -> Iterator[Entry]:
         node = values.Core(secret=owner, len=len(core), at=start)
         ctypes.memmove(ctypes.addressof(node) + values.Core.bytes.offset, core, len(core))
         yield _index(number), bytes(node)
+
+
+def _scans(needles: NeedleTable, *, finds: bool) -> int:
+    if bloom.is_apart(needles.grams):
+        return values.SCANS_APART
+    return int(finds or bool(needles.cores))
 
 
 def _found(home: int | None) -> bytes:

@@ -9,18 +9,26 @@
 
 #include "scratch.bpf.h"
 
-#define GOLDEN 0x9e3779b97f4a7c15ULL /* 2^64 / golden ratio: Fibonacci hashing (Knuth, TAOCP 6.4) */
+#define NO_ASCII 0x8080808080808080ULL
+#define GOLDEN   0x9e3779b97f4a7c15ULL /* 2^64 / golden ratio: Fibonacci hashing (Knuth, TAOCP 6.4) */
 
 /*
  * Whether `gram` may be in the filter: two bits of one word (Putze, Sanders, Singler: Cache-,
  * Hash- and Space-Efficient Bloom Filters, 2007). The second costs less than the look-ups that
  * it saves as soon as there are some hundred secrets. The lowest bit of what it returns says so.
  */
-static __always_inline __u64 may_be_gram(const struct bloom *bloom, __u64 mask, __u64 gram)
+static __always_inline __u64 may_be_gram(const struct bloom *bloom, __u64 mask, __u64 gram,
+					 int apart)
 {
 	__u64 hash = (gram * GOLDEN) >> (64 - 6 - BLOOM_BITS);
-	__u64 word = *(const __u64 *)((const __u8 *)bloom->words + (hash >> 9 & mask));
-	__u64 other = word;
+	__u64 at = hash >> 9 & mask, word, other;
+
+	if (apart && gram & NO_ASCII)
+		word = *(const __u64 *)((const __u8 *)bloom->binary +
+					(at & (sizeof(bloom->binary) - 8)));
+	else
+		word = *(const __u64 *)((const __u8 *)bloom->words + at);
+	other = word;
 
 	/* Of how far to shift, six bits count (RFC 9669, 4.1). In C they would have to be cut out. */
 	asm("%0 >>= %1" : "+r"(word) : "r"(hash));
@@ -114,9 +122,9 @@ struct scan {
 #define WORDS_AT_ONCE  16
 #define WORDS_CHECKED  8 /* at once, when one of them may be a gram */
 #define GROUPS_AT_ONCE 9 /* a call costs as much as ten words; two do at the largest stride */
+#define SCAN_CALLS     (WINDOW / (WORDS_AT_ONCE * GROUPS_AT_ONCE) + 1)
 
-/* Rare: one of the words from `offset` on may be a gram of some needle. */
-__weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
+static __always_inline int check(struct window *w, struct hits *hits, __u32 offset, int apart)
 {
 	__u64 word = 0, mask, stride; /* and the key before: the stack is full */
 	const struct bloom *bloom = bpf_map_lookup_elem(&blooms, &word);
@@ -136,7 +144,7 @@ __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 off
 	at = w->bytes + offset;
 #pragma clang loop unroll(full)
 	for (__u32 k = 0; k < WORDS_CHECKED; k++) {
-		passed |= (may_be_gram(bloom, mask, word_at(at)) & 1) << k;
+		passed |= (may_be_gram(bloom, mask, word_at(at), apart) & 1) << k;
 		at += stride;
 		barrier_var(passed);
 	}
@@ -163,11 +171,30 @@ __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 off
 	return 0;
 }
 
+/* Rare: one of the words from `offset` on may be a gram of some needle. */
+__weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
+{
+	return check(w, hits, offset, 0);
+}
+
+__weak __noinline int check_words_apart(struct window *w, struct hits *hits, __u32 offset)
+{
+	return check(w, hits, offset, 1);
+}
+
+static __always_inline void check_half(const struct scan *scan, __u32 offset, int apart)
+{
+	if (apart)
+		check_words_apart(scan->window, scan->hits, offset);
+	else
+		check_words(scan->window, scan->hits, offset);
+}
+
 /*
  * Almost always none of the words is a gram, so they are asked about together first. Behind `to`
  * stand old bytes, not somebody else's: check_core() says whether a hit counts.
  */
-static long scan_words(__u32 i, struct scan *scan)
+static __always_inline long scan_part(__u32 i, struct scan *scan, int apart)
 {
 	__u64 stride = scan->bloom->stride, first, mask, found[2];
 
@@ -190,7 +217,7 @@ static long scan_words(__u32 i, struct scan *scan)
 		found[0] = found[1] = 0;
 #pragma clang loop unroll(full)
 		for (__u32 k = 0; k < WORDS_AT_ONCE; k++) {
-			found[k / WORDS_CHECKED] |= may_be_gram(bloom, mask, word_at(at));
+			found[k / WORDS_CHECKED] |= may_be_gram(bloom, mask, word_at(at), apart);
 			at += stride;
 			/* Else clang begins with all of them, and runs out of registers. */
 			barrier_var(found[k / WORDS_CHECKED]);
@@ -200,14 +227,23 @@ static long scan_words(__u32 i, struct scan *scan)
 		barrier_var(stride);
 		if ((found[0] | found[1]) & 1) {
 			if (found[0] & 1)
-				check_words(scan->window, scan->hits, first);
+				check_half(scan, first, apart);
 			if (found[1] & 1)
-				check_words(scan->window, scan->hits,
-					    first + WORDS_CHECKED * stride);
+				check_half(scan, first + WORDS_CHECKED * stride, apart);
 		}
 		first += WORDS_AT_ONCE * stride;
 	}
 	return 0;
+}
+
+static long scan_words(__u32 i, struct scan *scan)
+{
+	return scan_part(i, scan, 0);
+}
+
+static long scan_words_apart(__u32 i, struct scan *scan)
+{
+	return scan_part(i, scan, 1);
 }
 
 /* Adds what stands between `from` and `to` to `hits`. */
@@ -221,7 +257,10 @@ __weak __noinline int scan_window(struct window *window, struct hits *hits)
 	scan.bloom = bpf_map_lookup_elem(&blooms, &zero);
 	if (!scan.bloom)
 		return 0;
-	bpf_loop(WINDOW / (WORDS_AT_ONCE * GROUPS_AT_ONCE) + 1, scan_words, &scan, 0);
+	if (cfg.scans == SCANS_APART)
+		bpf_loop(SCAN_CALLS, scan_words_apart, &scan, 0);
+	else
+		bpf_loop(SCAN_CALLS, scan_words, &scan, 0);
 	return 0;
 }
 

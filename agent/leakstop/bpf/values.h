@@ -7,6 +7,7 @@
 
 #define STRIDE_MAX  16
 #define BLOOM_BITS  23 /* 1 MiB, for 1,000 secrets; bpf/bloom.py says how much of it is used */
+#define BINARY_BITS 21
 #define SECOND_BITS 22
 #define GRAM_SLOTS  4  /* needles that may share one 8-byte gram */
 #define CORE_MAX    64 /* bytes of a needle that are compared */
@@ -22,7 +23,8 @@ struct config {
 	struct vec deny;
 	struct vec sink;                  /* places where anyone can store data */
 	struct vec accepts[STREAM_KINDS]; /* what each kind of stream satisfies if the name fits */
-	__u32 scans;                      /* there are secrets, or some may be found */
+	__u32 scans;                      /* there are secrets, or some may be found: 1, or */
+#define SCANS_APART 2                     /* so many that text and other bytes have own filters */
 	__u8 block;                       /* deny what the policy does not name */
 	__u8 leak_kill;                   /* stop a secret on its way to a wrong place */
 	__u8 signal;                      /* bpf_send_signal works in cgroup programs (6.16 on) */
@@ -154,7 +156,10 @@ struct door {
 struct bloom {
 	__u32 mask;   /* of offsets, in bytes: a filter of few grams should not fill the cache */
 	__u32 stride; /* distance of the offsets that the scan looks at */
+	__u32 apart;  /* for user space: as in `scans` */
+	__u32 pad;
 	__u64 words[(1 << BLOOM_BITS) / 64];
+	__u64 binary[(1 << BINARY_BITS) / 64]; /* of grams that are no ASCII, if those are apart */
 	__u64 second[(1 << SECOND_BITS) / 64]; /* asked what passes the first */
 };
 

@@ -12,7 +12,9 @@ from leakstop.bpf.records import NAME_MAX_TEXT
 CORE_MAX = 64
 GRAM_SLOTS = 4
 BLOOM_BITS = 23
+BINARY_BITS = 21
 SECOND_BITS = 22
+SCANS_APART = 2
 PROGRAM_MAX = 256
 STREAM_KINDS = 5
 
@@ -175,7 +177,10 @@ class Bloom(ctypes.Structure):
     _fields_ = (
         ("mask", c_uint32),
         ("stride", c_uint32),
+        ("apart", c_uint32),
+        ("pad", c_uint32),
         ("words", c_uint64 * (1 << BLOOM_BITS - 6)),
+        ("binary", c_uint64 * (1 << BINARY_BITS - 6)),
         ("second", c_uint64 * (1 << SECOND_BITS - 6)),
     )
 
