@@ -73,8 +73,6 @@ def _data() -> dict[str, bytes]:
     size = PAGES * WINDOW
     text = b"".join(path.read_bytes() for path in sorted((_ROOT / "docs").glob("*.md")))
     sources = b"".join(path.read_bytes() for path in sorted((_ROOT / "agent").rglob("*.py")))
-    return {
-        "random": os.urandom(size),
-        "text": (text * (size // len(text) + 1))[:size],
-        "compressed": zlib.compress(sources)[:size],
-    }
+    kinds = {"text": text, "compressed": zlib.compress(sources)}
+    repeated = {kind: (data * (size // len(data) + 1))[:size] for kind, data in kinds.items()}
+    return {"random": os.urandom(size), **repeated}

@@ -45,7 +45,7 @@ ONE(decide_args, decide_io);
 ONE(name_args, name_io);
 ONE(scan_args, scan_io);
 
-#define PAGES 16 /* one would only be met in the processor's nearest memory */
+#define PAGES 256 /* a MiB: a few would meet the filter at the same few places each time */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

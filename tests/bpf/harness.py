@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEADERS = ROOT / "agent/leakstop/bpf"
 WINDOW_EDGE = 128
 WINDOW = 4096 + 2 * WINDOW_EDGE
-PAGES = 16
+PAGES = 256
 """Windows that ``scan_ns`` takes."""
 NOBODY = Who(steps=None, process="", container=None)
 """The least right."""
