@@ -163,11 +163,9 @@ def left_on(interface: str) -> bool:
     """Whether the guard has left a program or a qdisc there. The kernel frees what was pinned a
     moment after the mount is gone."""
     deadline = time.monotonic() + AT_ONCE_S
-    while found := is_on(interface):
-        if time.monotonic() > deadline:
-            break
+    while is_on(interface) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return found
+    return is_on(interface)
 
 
 def is_on(interface: str) -> bool:
