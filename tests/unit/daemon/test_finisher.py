@@ -22,6 +22,8 @@ from leakstop.engine.lineage import Lineage
 from story import execs, fork, started
 from unit.daemon.scene import request
 
+pytestmark = pytest.mark.root  # who asks is root, or may be
+
 KEY = secrets.token_hex(8)
 NODE = os.path.realpath(sys.executable)
 """Stands for the runner's node; its scripts are in Python here."""
@@ -270,7 +272,6 @@ def script(job: Job) -> Path:
     return made
 
 
-@pytest.mark.root
 @pytest.mark.parametrize(
     ("first", "why"),
     [
@@ -297,14 +298,12 @@ def test_the_first_program_of_a_child_of_the_worker_decides(
     assert job.asks(key="") == why
 
 
-@pytest.mark.root
 def test_it_ends_and_changes_nothing(job: Job, script: Path) -> None:
     pid = job.step(*ask(job))
     job.known.became(execs(pid, str(script), str(script), ppid=job.worker.pid))
     assert job.asks("arm") == OF_THE_JOB
 
 
-@pytest.mark.root
 def test_a_finisher_that_others_can_change_is_none(job: Job, script: Path) -> None:
     script.chmod(0o777)
     pid = job.step(*ask(job))
@@ -312,7 +311,6 @@ def test_a_finisher_that_others_can_change_is_none(job: Job, script: Path) -> No
     assert job.asks() == OF_THE_JOB
 
 
-@pytest.mark.root
 @pytest.mark.parametrize(
     ("spoil", "fine"),
     [
@@ -335,7 +333,6 @@ def test_what_only_root_can_change(tmp_path: Path, spoil: Any, fine: bool) -> No
     assert is_roots(place / "file") == is_roots(tmp_path / "link") == fine
 
 
-@pytest.mark.root
 def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
