@@ -7,6 +7,7 @@ that mount away lets go of everything that only the pins held.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
@@ -53,11 +54,12 @@ def map_pin(name: str) -> str:
 
 def names(directory: Path) -> set[str]:
     """Names of the pins of links and maps; none where the file system is gone."""
-    try:
-        maps = (f"{MAPS}/{name}" for name in os.listdir(directory / MAPS))  # noqa: PTH208
-        return {*os.listdir(directory), *maps}  # noqa: PTH208 - asked four times a second
-    except OSError:
-        return set()
+    found: set[str] = set()
+    for below in ("", f"{MAPS}/"):
+        with contextlib.suppress(OSError):  # without those of maps there may be links
+            listed = os.listdir(directory / below)  # noqa: PTH208 - asked four times a second
+            found.update(below + name for name in listed)
+    return found
 
 
 def held(directory: Path) -> dict[str, int]:
