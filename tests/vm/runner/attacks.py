@@ -37,7 +37,8 @@ _ATTACKED = f"""
     limit 1M
     {_STRANGER}
     limit max
-    sudo -n timeout 120 sh -c "until grep -qw gap /run/leakstop/job-*/events.ndjson; do sleep 1; done"
+    sudo -n timeout 120 sh -c \\
+      "until grep -qw gap /run/leakstop/job-*/events.ndjson; do sleep 1; done"
     sudo -n sh -c "cat /run/leakstop/job-*/agent.log"
     grep -w oom_kill "/sys/fs/cgroup/system.slice/$unit/memory.events"
     sudo -n sh -c "kill -STOP $(pgrep -P "$pid")" || echo "kill: $?"
