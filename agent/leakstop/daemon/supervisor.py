@@ -37,9 +37,11 @@ from leakstop.sensor.timer import now_ns
 
 TICK_S = 0.1
 """Pause between two looks at the agent."""
-RESTARTS = 5
+PAUSES_S = (0.0, 0.5, 1.5, 4.0, 9.0)
+"""Before each restart within a minute. More would help nobody, and so many at once nobody either:
+where memory is short, agents that come at once die one after the other."""
+RESTARTS = len(PAUSES_S)
 RESTARTS_S = 60.0
-"""More restarts than that in this time would help nobody: what is denied stays denied."""
 _SILENT_S = 1.0
 """From then on a look at why is due."""
 _LATE_S = 2.0
@@ -91,6 +93,7 @@ class Supervisor:
                     return code
                 self._estate.since_ns, self._estate.why = self._pulse.last_ns, why
                 self._hold()
+                time.sleep(PAUSES_S[len(self._restarted) - 1])
 
     # -- one agent ----------------------------------------------------------------------
 

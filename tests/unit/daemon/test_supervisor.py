@@ -64,6 +64,7 @@ def process_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor is the test's own process: its memory and its signals stay as they are."""
     monkeypatch.setattr(module.memory, "protect", lambda: "")
     monkeypatch.setattr(module, "spare_from_oom", lambda: None)
+    monkeypatch.setattr(module, "PAUSES_S", (0.0,) * RESTARTS)
     monkeypatch.setattr(module.signal, "signal", lambda *_: signal.SIG_DFL)
 
 
@@ -211,6 +212,25 @@ def test_too_many_restarts_help_nobody(
     assert supervise(tmp_path, serve) == 128 + signal.SIGKILL
     assert len(told.lines) == 1 + RESTARTS
     assert "it is not started again: what is denied stays denied" in capfd.readouterr().err
+
+
+def test_it_waits_longer_each_time(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends one agent may end the next one, too, for as long as it lasts."""
+    monkeypatch.setattr(module, "PAUSES_S", (0.0, 0.3, 0.6))
+
+    def serve(line: Lifeline) -> None:
+        told.say(str(time.monotonic()))
+        if not line.estate.request:
+            arm(line)
+        if len(told.lines) <= 3:
+            die()
+
+    assert supervise(tmp_path, serve) == 0
+    first, second, third, fourth = map(float, told.lines)
+    assert second - first < 0.3 <= third - second
+    assert fourth - third >= 0.6
 
 
 def test_restarts_that_are_far_apart_are_not_too_many(
