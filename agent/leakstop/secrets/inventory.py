@@ -96,7 +96,9 @@ def from_environment(name: str, value: str | None) -> Secret | None:
         )
     if value is None:
         raise UsageError(
-            f"{name} is not set", fix=f"export {name} before leakstop runs", where=where
+            f"{name} is not set",
+            fix=f"export {name} first; sudo drops it without `--preserve-env={name}`",
+            where=where,
         )
     return _secret(name, value, (), where)
 
