@@ -184,7 +184,8 @@ def lock_down(what: Iterable[str], uid: int, holder: str) -> None:
     if not wanted:
         return
     if uid == 0 or os.geteuid() != 0:
-        who = "the job runs as root" if uid == 0 else "Leakstop does not run as root"
+        job = "the job runs as root, or as a user whom nobody named (as under the job hooks)"
+        who = job if uid == 0 else "Leakstop does not run as root"
         raise UnsupportedError(
             f"`lockdown` can do nothing here: {who}",
             fix="run the job as an ordinary user who may use sudo, or leave `lockdown` out of the "
