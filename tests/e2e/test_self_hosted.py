@@ -30,7 +30,9 @@ USAGE, POLICY, FINDINGS, DENIED, COVERAGE = 2, 3, 10, 11, 12
 WORKER = """
 bash -e "$0/job-started.sh" || { echo "started: $?"; exit; }
 bash -e "$1"; echo "step: $?"
+[ -z "$3" ] || export LD_PRELOAD="$3" # as a step has it done by GITHUB_ENV
 bash -e "$0/$2"; echo "completed: $?"
+[ -z "$3" ] || sleep 5 # what the runner sends home then takes it as long
 """
 
 
@@ -43,6 +45,8 @@ class Runner:
     directory: Path
     completed: str = "job-completed.sh"
     """How the runner's settings write it, from the directory of the hooks on."""
+    preloaded: str | Path = ""
+    """A library that gets into everything after the step."""
 
     @property
     def hooks(self) -> Path:
@@ -58,7 +62,8 @@ class Runner:
         """Start a job of one step."""
         script = self.directory / "step.sh"
         script.write_text(step)
-        worker = [*AS_USER, "sh", "-c", WORKER, str(self.hooks), str(script), self.completed]
+        worker = [*AS_USER, "sh", "-c", WORKER, str(self.hooks), str(script)]
+        worker += [self.completed, str(self.preloaded)]
         return self.lab.popen(
             cgroup.command_in(self.group, worker),
             env={"LEAKSTOP_CGROUP": str(self.group)},
@@ -74,7 +79,10 @@ class Runner:
         return said
 
     def reaches_anything(self) -> bool:
-        """Whether nobody guards the cgroup."""
+        """Whether nobody guards the cgroup, a moment after its worker has ended."""
+        deadline = time.monotonic() + 10
+        while self.runs and time.monotonic() < deadline:
+            time.sleep(0.05)
         curl = cgroup.command_in(self.group, ["curl", "-sS", "-m", "5", f"http://{BARE}/"])
         return self.lab.run(curl).returncode == 0
 
@@ -183,6 +191,17 @@ def test_a_hook_that_is_written_in_another_way_does_not_end_the_guard(runner: Ru
     assert codes(said) == ["step: 0", f"completed: {USAGE}"], said
     assert "is not the hook that the runner calls" in said
     assert runner.reaches_anything()
+
+
+def test_a_last_step_that_a_library_ends_green_is_no_green_job(runner: Runner) -> None:
+    """Nobody has said what happened: the job ends with its worker."""
+    runner.preloaded = runner.directory / "quiet.so"
+    source = Path(__file__).with_name("quiet.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", runner.preloaded, source], check=True)
+    job = runner.popen("curl -sS https://home.test/")
+    said, _ = job.communicate(timeout=50)
+    assert job.returncode == -signal.SIGKILL, said
+    assert codes(said)[0] == "step: 0", said
 
 
 def mark_of(runner: Runner) -> Path:

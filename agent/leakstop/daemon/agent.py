@@ -13,17 +13,16 @@ import os
 import secrets
 import select
 import selectors
+import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from leakstop.act import changes
-from leakstop.act import cut as cutter
-from leakstop.act import kill as killer
 from leakstop.act.cgroup import CommandCgroup
 from leakstop.daemon import control, finisher, fold, resume
 from leakstop.daemon.assemble import Guard
@@ -32,11 +31,12 @@ from leakstop.daemon.control import Channel
 from leakstop.daemon.custody import Custody
 from leakstop.daemon.finisher import Refused
 from leakstop.daemon.journal import Journal
+from leakstop.daemon.last_step import LastStep
 from leakstop.daemon.lifeline import ARMING_S, Estate, Lifeline, worker_pidfd
+from leakstop.daemon.orders import Orders
 from leakstop.daemon.request import ArmRequest, request_from_json
 from leakstop.daemon.sensors import Sensor
 from leakstop.daemon.signals import sigterm
-from leakstop.engine.commands import Command, Cut
 from leakstop.engine.core import Engine
 from leakstop.errors import LeakstopError, UsageError
 from leakstop.model.codec import to_json
@@ -92,7 +92,8 @@ class Agent:
         self._lifeline = lifeline or Lifeline()
         self._custody = Custody(journal, clock_ns)
         self._audience = Audience(self._selector, owner_uid, self._answer, self._abandon)
-        self._to_cut: dict[int, int] = {}
+        self._orders = Orders()
+        self._last_step: LastStep | None = None
         self._worker = -1
         self._done = False
         self._born = time.monotonic()
@@ -177,7 +178,9 @@ class Agent:
             for event in chain(self._custody.look(), self._guard.sensor.poll(0.0)):
                 self._record(event)
                 moved += 1
-            self._cut()
+                if self._last_step is not None and self._last_step.see(event):
+                    self._fail_job()
+            self._orders.cut()
             self._journal.flush()
         return moved
 
@@ -185,7 +188,7 @@ class Agent:
         assert self._engine is not None
         event = self._annotated(event)
         self._journal.write(event)
-        self._obey(fold.feed(self._engine, event))
+        self._orders.obey(fold.feed(self._engine, event))
 
     def _annotated(self, event: Event) -> Event:
         """Let the guard's beginning say why coverage is reduced, and what else there is to say."""
@@ -194,19 +197,13 @@ class Agent:
             return dataclasses.replace(event, notes=tuple(filter(None, said)))
         return event
 
-    def _obey(self, commands: Iterable[Command]) -> None:
-        for command in commands:
-            if isinstance(command, Cut):
-                self._to_cut[command.cookie] = command.pid
-            else:
-                killer.kill(command.pid, command.start_ns)
-
-    def _cut(self) -> None:
-        """End what is to be cut, together: finding sockets takes as long for many as for one."""
-        sockets, self._to_cut = self._to_cut, {}
-        # Uncut it would only be waited for in vain: no reason to end the guard.
-        with contextlib.suppress(OSError, RuntimeError):
-            cutter.cut(sockets)
+    def _fail_job(self) -> None:
+        """Whose worker dies has failed, whatever its steps said."""
+        why = "the last step ended without having asked for the report: this ends the job"
+        print(f"leakstop: {why}", file=sys.stderr, flush=True)  # noqa: T201
+        if self._worker >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._worker, signal.SIGKILL)
 
     # -- questions ----------------------------------------------------------------------
 
@@ -304,6 +301,7 @@ class Agent:
         return self._run_dir / f"guard-{number}"
 
     def _watch_worker(self, worker: int) -> None:
+        self._last_step = LastStep(self._armed_guard().request, self._run_dir)
         if worker >= 0:
             self._worker = worker
             self._watch(worker, self._end)
@@ -321,7 +319,7 @@ class Agent:
         self._guard, self._state, self._engine = back.guard, back.state, back.engine
         self._armed = estate.number
         self._record(Gap(self._clock_ns(), estate.since_ns, estate.why))
-        self._obey(back.commands)
+        self._orders.obey(back.commands)
         if self._guard.sensor.fileno() >= 0:
             self._watch(self._guard.sensor.fileno(), self._pump)
         self._watch_worker(estate.worker)
@@ -350,10 +348,10 @@ class Agent:
         self._engine = state.engine()
         if self._journal.lost:
             for event in fresh:
-                self._obey(fold.feed(self._engine, event))
+                self._orders.obey(fold.feed(self._engine, event))
         else:
             with self._journal.reopened() as file:
-                self._obey(fold.refeed(file, self._engine))
+                self._orders.obey(fold.refeed(file, self._engine))
 
     def _close_sensor(self, sensor: Sensor) -> None:
         if sensor.fileno() >= 0:
