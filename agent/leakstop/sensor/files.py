@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -156,13 +157,20 @@ def _stem(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    """The file as it is now; it is the job's, so it may be anything."""
+    """The file as it is now, empty if it is none; it is the job's, so it may be anything."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(_LARGEST).decode("utf-8", "replace")
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return ""
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_LARGEST).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
 
 
 __all__ = ["HIJACKS", "MACHINE", "FileWatch", "Watched", "variables"]
