@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from leakstop.daemon.journal import Change, Journal
 from leakstop.model.tamper import Tamper, Trick
@@ -20,6 +21,8 @@ _EVERY_NS = 250_000_000
 _WANTED = fanotify.MODIFY | fanotify.CLOSE_WRITE
 _MOST_TOLD = 128
 _UNDONE = Change("written to", mended=True)
+
+T = TypeVar("T")
 
 
 class Custody:
@@ -34,7 +37,9 @@ class Custody:
             self._writes.watch(f"/proc/self/fd/{journal.fileno()}", _WANTED)
         self._looked_ns = 0
         self._unexplained: Change | None = None
-        self._told: set[object] = set()
+        self._told: set[int | str] = set()
+        self._held: set[int] = set()
+        """Counted apart: who only opens it must not use up what can be told."""
 
     def look(self, *, whole: bool = False) -> Iterator[Tamper]:
         """What was done since; ``whole``: nothing may have gone unnoticed, so all of it is read."""
@@ -45,7 +50,8 @@ class Custody:
         change = self._journal.changed(whole=whole)
         before, self._unexplained = self._unexplained, None
         writers, holders = self._touched()
-        if holders and not (change or before):  # what was written in place, too
+        fresh = [pid for pid in writers | holders if _is_new(pid, self._held)]
+        if fresh and not (change or before):  # what was written in place, too
             change = self._journal.changed(whole=True)
         change = change or before or (_UNDONE if writers else None)
         if change is None:
@@ -55,7 +61,7 @@ class Custody:
             self._unexplained = change  # who it was is told of a moment later
             return
         for pid in whom or {0}:
-            if self._is_new(pid or change.route):
+            if _is_new(pid or change.route, self._told):
                 yield Tamper(
                     now, pid, Trick.JOURNAL, WHAT, route=change.route, mended=change.mended
                 )
@@ -67,7 +73,7 @@ class Custody:
             self._writes = None
 
     def _touched(self) -> tuple[set[int], set[int]]:
-        """Who wrote; and who, for the first time, has done with a file open for writing."""
+        """Who wrote; and who has done with a file open for writing."""
         writers: set[int] = set()
         holders: set[int] = set()
         if self._writes is not None:
@@ -75,13 +81,14 @@ class Custody:
                 for touch in self._writes.touches():
                     if touch.pid != os.getpid():
                         (writers if touch.mask & fanotify.MODIFY else holders).add(touch.pid)
-        return writers, {pid for pid in writers | holders if self._is_new((pid, "held"))}
+        return writers, holders
 
-    def _is_new(self, what: object) -> bool:
-        if what in self._told or len(self._told) >= _MOST_TOLD:
-            return False
-        self._told.add(what)
-        return True
+
+def _is_new(what: T, known: set[T]) -> bool:
+    if what in known or len(known) >= _MOST_TOLD:
+        return False
+    known.add(what)
+    return True
 
 
 __all__ = ["WHAT", "Custody"]

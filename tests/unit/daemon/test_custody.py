@@ -162,6 +162,16 @@ def test_who_opens_it_and_writes_nothing_is_nobody(watched: Watched) -> None:
 
 
 @pytest.mark.root
+def test_many_who_write_nothing_hide_nobody(watched: Watched) -> None:
+    """Each one with another process id."""
+    forks = "[os.fork() or os._exit(os.close(os.open(path, os.O_WRONLY)) or 0) for _ in range(200)]"
+    python(f"{forks}; [os.wait() for _ in range(200)]", watched.path)
+    assert watched.told() == []
+    pid = python("os.ftruncate(os.open(path, os.O_WRONLY), 20)", watched.path)
+    assert watched.told() == [(pid, "cut short", False)]
+
+
+@pytest.mark.root
 def test_the_same_bytes_once_more_change_nothing(watched: Watched) -> None:
     code = "at = os.open(path, os.O_RDWR); os.pwrite(at, os.pread(at, 30, 0), 0)"
     pid = python(code, watched.path)
