@@ -92,11 +92,12 @@ class Inventory:
                 new.setdefault(secret.value, secret)
         if not new:
             return
-        # First: whoever goes on after us knows at least what the kernel knows.
-        self._keep(tuple(new.values()))
-        self._values.update(new)
-        room = fill.SPARE_SECRETS - len(self._homes)
-        taken = [self._named(secret) for secret in [*new.values()][:room]]
+        # Of what is beyond that nothing is kept: a job can show us as many as it likes.
+        fresh = [*new.values()][: fill.SPARE_SECRETS - len(self._homes)]
+        if fresh:  # first: whoever goes on after us knows at least what the kernel knows
+            self._keep(fresh)
+        self._values.update(secret.value for secret in fresh)
+        taken = [self._named(secret) for secret in fresh]
         self.masker.learn(taken)
         # Together, because the table is large; one that is too much like others must not keep
         # the rest out.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,9 @@ POLICY = Policy(
 )
 
 
-def inventory(*declared: Secret) -> Inventory:
+def inventory(
+    *declared: Secret, keep: Callable[[Sequence[Secret]], None] = lambda _: None
+) -> Inventory:
     plan = GuardPlan(
         policy=POLICY,
         tables=compile_tables(POLICY),
@@ -54,6 +57,7 @@ def inventory(*declared: Secret) -> Inventory:
         cgroup=None,
         run_dir=Path("/nowhere"),
         resolvers=(),
+        keep=keep,
     )
     return Inventory(plan)
 
@@ -130,6 +134,15 @@ def test_the_bound_is_said() -> None:
     assert len([event for event in news if isinstance(event, SecretFound)]) == fill.SPARE_SECRETS
     losses = [(e.where, e.count, e.missed) for e in news if isinstance(e, Loss)]
     assert losses == [("secrets", 3, False), ("secrets", 1, False)]
+
+
+def test_nothing_is_kept_of_what_is_beyond_it() -> None:
+    kept: list[Secret] = []
+    mine = inventory(keep=kept.extend)
+    for _ in range(3):
+        mine.take([Secret(f"T{i}", token().encode()) for i in range(fill.SPARE_SECRETS - 1)])
+    assert len(kept) == fill.SPARE_SECRETS
+    assert len(mine._values) == fill.SPARE_SECRETS
 
 
 def test_one_that_cannot_be_told_apart_does_not_keep_the_rest_out() -> None:
