@@ -198,8 +198,11 @@ def lock_down(what: Iterable[str], uid: int, holder: str) -> None:
                 entry["holders"].append(holder)
                 _write(ledger)
                 thing.take()
-    except BaseException:
+    except BaseException as error:
         release(holder)
+        if isinstance(error, OSError):
+            where = error.filename or ", ".join(wanted)
+            raise _failed(where, error.strerror or str(error)) from error
         raise
 
 

@@ -13,7 +13,7 @@ from leakstop.act import changes, last_step
 from leakstop.act.cgroup import cgroup2_mount
 from leakstop.daemon import sensors
 from leakstop.daemon.request import ArmRequest
-from leakstop.errors import LeakstopError, UnsupportedError
+from leakstop.errors import UnsupportedError
 from leakstop.model.flow import Flow, Transport
 from leakstop.model.report import SecretView
 from leakstop.model.verdict import Reason
@@ -75,8 +75,9 @@ def raise_guard(
     choice = sensors.choose(plan)
     try:
         changes.lock_down(base, choice.policy.lockdown, request.uid)
-    except LeakstopError:
-        choice.sensor.close()
+    except BaseException:
+        if inherited is None:  # else what is in force stays so
+            choice.sensor.close()
         raise
     if request.scope != "command" and inherited is None:
         # An answer from a cache would give a program an address that was never learned.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import json
 import pwd
@@ -132,6 +133,18 @@ def test_what_cannot_be_taken_ends_the_job_and_leaves_nothing(machine: Machine, 
         lockdown.lock_down([what], UID, "one")
     assert (machine.mode, machine.members) == (0o660, [USER])
     assert list(machine.drop_ins.iterdir()) == []
+
+
+def test_so_does_what_the_system_refuses(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        monkeypatch.setattr(lockdown.os, "chown", lambda *_: None)
+        raise OSError(errno.EPERM, "Operation not permitted", str(machine.socket))
+
+    monkeypatch.setattr(lockdown.os, "chown", refuse)
+    with pytest.raises(LeakstopError, match=f"lockdown failed: {machine.socket}") as failed:
+        lockdown.lock_down(["sudo", "docker"], UID, "one")
+    assert failed.value.why == "Operation not permitted"
+    assert (machine.mode, list(machine.drop_ins.iterdir())) == (0o660, [])
 
 
 def test_a_socket_that_has_gone_stays_gone(machine: Machine) -> None:
