@@ -62,6 +62,12 @@ class _Child:
     continued: bool = False
     """It was stopped once, and let go on."""
 
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.descriptor)
+        if self.channel is not None:
+            self.channel.close()
+
 
 class Supervisor:
     """One guard's."""
@@ -84,7 +90,11 @@ class Supervisor:
         with self._signals():
             while True:
                 self._child = child = self._start()
-                code, why = self._watch(child)
+                try:
+                    code, why = self._watch(child)
+                finally:
+                    self._child = None  # a signal finds no descriptor that is another's by now
+                    child.close()
                 if code == 0 or not self._estate.request or self._ending:
                     return code
                 self._say(why)
@@ -151,9 +161,6 @@ class Supervisor:
             if state is not None and state.si_code != os.CLD_STOPPED:
                 while self._hear(child):
                     pass  # its last words: what the kernel knows, the next one has to know
-                os.close(child.descriptor)
-                if child.channel is not None:
-                    child.channel.close()
                 return _code(state), why or _ended(state)
             if time.monotonic() - before > TICK_S + _LATE_S:
                 # Then the agent was held up, too. It says so itself, once it gets to it.
@@ -230,6 +237,8 @@ class Supervisor:
         elif what == "armed" and self._next is not None:
             if message["done"]:
                 self._release()
+                # The one that the agent watches: its number may be another's by now.
+                self._next.worker = self._estate.worker
                 self._estate = self._next
                 self._hold()
             self._next = None

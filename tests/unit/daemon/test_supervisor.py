@@ -336,6 +336,41 @@ def test_one_that_is_frozen_is_replaced(tmp_path: Path, told: Told) -> None:
     assert told.lines[1:] == ["the agent was frozen"]
 
 
+def pidfds() -> set[int]:
+    """Descriptors of processes that this one has open."""
+    found = set()
+    for entry in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if "\nPid:" in entry.read_text():
+                found.add(int(entry.name))
+    return found
+
+
+def test_nothing_is_kept_of_one_that_cannot_be_killed(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen by cgroup v1, it would die only once it is let go on."""
+    spared: list[int] = []
+    monkeypatch.setattr(module, "_DYING_S", 0.0)
+    monkeypatch.setattr(module.os, "kill", lambda pid, _: spared.append(pid))
+
+    def serve(line: Lifeline) -> None:
+        if line.estate.request:
+            told.say(line.estate.why)
+            return
+        arm(line)
+        line.beat(0.2)
+        time.sleep(60)
+
+    before = pidfds()
+    assert supervise(tmp_path, serve) == 0
+    monkeypatch.undo()
+    os.kill(spared[0], signal.SIGKILL)
+    os.waitpid(spared[0], 0)
+    assert told.lines == ["the agent did not go on for 0 s"]
+    assert pidfds() == before
+
+
 def test_a_supervisor_that_was_held_up_blames_nobody(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +439,8 @@ def test_the_worker_is_the_one_that_was_there_in_the_beginning(
     worker = made._estate.worker
     assert worker >= 0
     made._hold()
+    made._take({"what": "arming", **settings})
+    made._take({"what": "armed", "done": True})
     assert made._estate.worker == worker, "its number may be another's by now"
     os.close(worker)
     made._release()
