@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from leakstop.model.clock import between
 from leakstop.model.coverage import Finished, Gap, Loss
@@ -11,6 +12,8 @@ from leakstop.model.event import Event, Exec, Started
 from leakstop.model.report import Away, Coverage
 
 _NS = 1e9
+_MOST_GAPS = 200
+"""Told one by one: whoever is root can make as many as he likes."""
 
 # Counters of the data plane behind which nothing was missed: it refused instead.
 _REFUSED = {
@@ -44,7 +47,6 @@ _REFUSED = {
     ),
     "marks": ("process", "could not be marked as carrying a secret, and was killed instead."),
 }
-
 
 # Those behind which something was missed that is no event.
 _MISSED = {
@@ -82,7 +84,7 @@ class CoverageLog:
         elif isinstance(event, Loss):
             (self._lost if event.missed else self._refused)[event.where] += event.count
         elif isinstance(event, Gap):
-            self._gaps.append(event)
+            self._add(event)
         elif isinstance(event, Started):
             self.first = self.first or event
             self.started = event
@@ -94,6 +96,14 @@ class CoverageLog:
     def note(self, text: str) -> None:
         """Add a sentence to the report, once."""
         self._notes[text] = None
+
+    def _add(self, gap: Gap) -> None:
+        """Beyond what is told one by one the last one grows."""
+        if len(self._gaps) >= _MOST_GAPS:
+            last = self._gaps.pop()
+            undecided = last.undecided or gap.undecided
+            gap = replace(gap, since_ns=last.since_ns, undecided=undecided)
+        self._gaps.append(gap)
 
     @property
     def finished(self) -> bool:

@@ -5,6 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+REFUSALS = frozenset(
+    {"addresses", "answers", "marks", "names", "names_of_steps", "owners", "plaintexts", "secrets"}
+)
+"""Counters (``Loss.where``) behind which nothing went unseen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -19,10 +24,7 @@ class Loss:
     @property
     def missed(self) -> bool:
         """Whether something went unseen; else it was refused, or not looked into as deeply."""
-        return self.where not in (
-            *("addresses", "answers", "marks", "names", "names_of_steps", "owners"),
-            *("plaintexts", "secrets"),
-        )
+        return self.where not in REFUSALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +47,4 @@ class Finished:
     ts_ns: int
 
 
-__all__ = ["Finished", "Gap", "Loss"]
+__all__ = ["REFUSALS", "Finished", "Gap", "Loss"]

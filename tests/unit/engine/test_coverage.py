@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from leakstop.engine.coverage import CoverageLog
-from leakstop.model.coverage import Gap, Loss
+from leakstop.model.coverage import REFUSALS, Gap, Loss
 from leakstop.model.event import Event
 from story import Notes, execs, finished, guarded, loses, started
 
@@ -64,6 +64,21 @@ def test_a_time_without_agent_is_told() -> None:
     assert not made.whole
 
 
+def test_of_many_times_the_last_one_grows() -> None:
+    """Who is root can detach programs as often as he likes."""
+    made = log(started(), Gap(2 * S, S, "once", undecided=True))
+    for second in range(2, 1000):
+        made.see(Gap((second + 1) * S, second * S, "again"))
+    made.see(Gap(1001 * S, 1000 * S, "off", undecided=True))
+    made.see(Gap(1002 * S, 1001 * S, "again"))
+    gaps = made.gaps
+    assert len(gaps) == 200
+    assert (gaps[0].why, gaps[0].undecided, gaps[1].undecided) == ("once", True, False)
+    first, last = gaps[0].since_s, gaps[-1]
+    assert (last.since_s - first, last.until_s - first) == pytest.approx((199.0, 1001.0))
+    assert last.undecided, "in a part of it"
+
+
 def test_a_dead_agent_is_told() -> None:
     coverage = log(started()).summary(agent_died=True)
     assert coverage.agent_died
@@ -96,6 +111,13 @@ def test_what_was_refused_instead_is_noted_and_not_lost() -> None:
     assert "2 addresses could not be learned" in notes
     assert "1 process could not be marked" in notes
     assert "1 event lost (counter `events`)" in notes
+
+
+def test_each_counter_of_what_was_refused_has_its_words() -> None:
+    made = log(started(), *(Loss(1, where, 1) for where in REFUSALS))
+    notes = made.summary(agent_died=False).notes
+    assert len(notes) == len(REFUSALS)
+    assert made.whole and not [note for note in notes if "counter" in note]
 
 
 def test_an_interface_that_is_not_watched_is_no_event() -> None:
