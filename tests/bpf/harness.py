@@ -15,6 +15,7 @@ from pathlib import Path
 from leakstop.bpf import fill, records, values
 from leakstop.bpf.libbpf import Object, library
 from leakstop.model.flow import Flow, Stream, Transport, Who
+from leakstop.model.process import Tag
 from leakstop.model.verdict import Action, Carriage, Reason
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import Tables, vector_bytes
@@ -220,7 +221,7 @@ class DataPlane:
         args.owner.program = fill.program_vector(scopes, "")
         args.path = fill.program_key(who.process)
         args.bare = os.fsencode(who.process.rpartition("/")[2])
-        if args.owner.tag == records.Tag.STEPS and who.steps is not None:
+        if args.owner.tag == Tag.STEPS and who.steps is not None:
             step = vector_bytes(scopes.of_step(who.steps))
             self._object.map("steps").update(_word(args.owner.tag, 4), step)
         args.owner.container = _UNKNOWN_CONTAINER if who.container is None else 0
@@ -275,12 +276,12 @@ def as_kernel_knows(who: Who) -> Who:
     return who if who.steps is not None else NOBODY
 
 
-def _tag(who: Who) -> records.Tag:
+def _tag(who: Who) -> Tag:
     if who.runner:
-        return records.Tag.RUNNER
+        return Tag.RUNNER
     if who.steps is None:
-        return records.Tag.UNKNOWN
-    return records.Tag.STEPS if who.steps else records.Tag.JOB
+        return Tag.UNKNOWN
+    return Tag.STEPS if who.steps else Tag.JOB
 
 
 def _word(number: int, size: int) -> bytes:

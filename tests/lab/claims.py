@@ -17,9 +17,10 @@ from lab.docker import Docker
 from lab.steps import wait_for
 from leakstop.bpf import values
 from leakstop.bpf.libbpf import library
-from leakstop.bpf.records import EventContainer, EventEngine, EventFork, EventHead, Kind, Tag
+from leakstop.bpf.records import EventContainer, EventEngine, EventFork, EventHead, Kind
 from leakstop.bpf.ring import Ring
 from leakstop.bpf.tracepoint import event_numbers, open_event
+from leakstop.model.process import Tag
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
 from leakstop.policy.tables import compile_tables

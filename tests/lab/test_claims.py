@@ -17,7 +17,7 @@ from lab import Lab, engine_client
 from lab.claims import Claims, Step
 from lab.clones import Clone
 from lab.docker import Docker
-from leakstop.bpf.records import Tag
+from leakstop.model.process import Tag
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 

@@ -16,9 +16,9 @@ import pytest
 from lab import cgroup
 from leakstop.bpf import fill
 from leakstop.bpf.libbpf import Object
-from leakstop.bpf.records import Tag
 from leakstop.model.coverage import Loss
 from leakstop.model.event import Event, Exec, Fork
+from leakstop.model.process import Tag
 from leakstop.model.verdict import Action, Mode, RuleRef
 from leakstop.policy.rules import AddressPlace, Policy, PortRange, Protocol, Rule, to_network
 from leakstop.policy.scopes import Scope

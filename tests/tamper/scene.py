@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab import cgroup
-from leakstop.bpf.records import Tag
 from leakstop.bpf.values import Owner, Protected
 from leakstop.model.event import Event
+from leakstop.model.process import Tag
 from leakstop.model.tamper import Tamper, Trick
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy

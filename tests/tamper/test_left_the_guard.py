@@ -12,7 +12,7 @@ import pytest
 
 from lab import cgroup
 from lab.clones import Clone
-from leakstop.bpf.records import Tag
+from leakstop.model.process import Tag
 from leakstop.model.tamper import Trick
 from tamper.scene import Scene, scene
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lab import cgroup
-from leakstop.bpf.records import Tag
 from leakstop.bpf.values import Protected
+from leakstop.model.process import Tag
 from leakstop.model.tamper import Trick
 from leakstop.sensor.protected import protect
 from tamper.scene import KILLED, Scene

@@ -322,4 +322,6 @@ __all__ = [
     "fill",
     "mapped",
     "mark",
+    "program_key",
+    "program_vector",
 ]

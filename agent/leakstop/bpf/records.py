@@ -7,8 +7,6 @@ import ctypes
 from ctypes import c_char, c_int32, c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum
 
-from leakstop.model.process import Tag as Tag
-
 ARGV_COPY = 4096
 EXE_COPY = 256
 NAME_MAX_TEXT = 256

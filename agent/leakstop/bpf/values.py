@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What stands in the maps of ``leakstop.h``. A test compares the structs with the object's BTF."""
+"""What stands in the maps of ``values.h``. A test compares the structs with the object's BTF."""
 
 from __future__ import annotations
 

@@ -38,7 +38,6 @@ class Kept:
     """How long the job summary is."""
     reports: str = ""
     """Directory for the report; empty until ``main`` has succeeded."""
-
     planted: str = ""
     """The canaries, for who removes them."""
 

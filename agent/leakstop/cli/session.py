@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import BinaryIO, TypeVar
 
 from leakstop.daemon import lifecycle
-from leakstop.daemon.control import Channel
+from leakstop.daemon.control import ANSWER_S, Channel
 from leakstop.daemon.lifecycle import RunDir
 from leakstop.daemon.request import ArmRequest, request_to_json
 from leakstop.errors import CoverageError
@@ -22,13 +22,8 @@ from leakstop.model.codec import from_json
 from leakstop.model.report import Report
 from leakstop.model.verdict import Mode
 
-_ANSWER_S = 60.0
-"""Patience with an answer: arming loads programs and tables."""
-
 _PATIENCE_S = 5.0
 """How long an agent that was told to end may take."""
-
-
 _BOTH_S = 0.5
 """So much later than its supervisor at most an agent ends that is ended with it."""
 
@@ -71,7 +66,7 @@ class AgentProcess:
         Raises:
             LeakstopError: this machine cannot, or the policy does not fit.
         """
-        self._channel.socket.settimeout(_ANSWER_S)
+        self._channel.socket.settimeout(ANSWER_S)
         self._channel.put("arm", request=request_to_json(request))
         made = meanwhile()
         self.mode = Mode(self._channel.answer()["mode"])

@@ -12,7 +12,7 @@ from typing import Any
 
 from leakstop.act.kill import start_ticks
 from leakstop.daemon import fold
-from leakstop.daemon.control import Channel, peer_pid
+from leakstop.daemon.control import ANSWER_S, Channel, peer_pid
 from leakstop.daemon.lifecycle import RunDir
 from leakstop.daemon.request import ArmRequest, request_to_json
 from leakstop.errors import CoverageError
@@ -24,9 +24,6 @@ START_S = 30.0
 
 _LEAVING_S = 10.0
 """How long an agent that has answered may take to be gone: on a busy machine longer than 2 s."""
-
-ANSWER_S = 60.0
-"""Patience with an answer: arming loads programs and tables."""
 
 
 class Impostor(CoverageError):

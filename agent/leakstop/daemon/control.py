@@ -5,7 +5,7 @@
 ask       with                                       answer
 ========  =========================================  =================================
 status    –                                          what is guarded, by which sensor
-arm       ``request`` (daemon/request.py), ``key``   ``sensor``, ``notes``
+arm       ``request`` (daemon/request.py), ``key``   ``mode`` in force, ``note``
 words     ``words`` (report/vocabulary.py), ``key``  nothing more
 report    –                                          ``report``, as it stands now
 finish    ``key``                                    ``report``, final; the agent ends
@@ -27,6 +27,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from leakstop.errors import CoverageError, ExitCode, LeakstopError
+
+ANSWER_S = 60.0
+"""Patience with an answer: arming loads programs and tables."""
 
 _CHUNK = 1 << 16
 _LARGEST_MESSAGE = 64 * 1024 * 1024
@@ -215,6 +218,7 @@ def _silent(why: str) -> CoverageError:
 
 
 __all__ = [
+    "ANSWER_S",
     "Channel",
     "RelayedError",
     "error_from_json",

@@ -31,7 +31,6 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEMD = Path("/run/systemd/system")
 _SYSTEMD_RUN = "/usr/bin/systemd-run"
 
-
 _UNIT = (
     "Type=exec",
     # An agent that was killed is started again by its supervisor, not ended with it.

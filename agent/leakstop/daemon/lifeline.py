@@ -178,15 +178,6 @@ def worker_pidfd(pid: int) -> int:
         ) from error
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a signal keeps ``pid`` from going on."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - without an import more
-            return file.read().rpartition(b")")[2].split()[:1] == [b"T"]
-    except OSError:
-        return False
-
-
 def spare_from_oom() -> None:
     """Let the kernel end any other process before this one when memory is short."""
     try:
@@ -202,7 +193,6 @@ __all__ = [
     "Estate",
     "Lifeline",
     "Pulse",
-    "is_stopped",
     "spare_from_oom",
     "worker_pidfd",
 ]

@@ -77,7 +77,7 @@ class Fork:
     ppid: int
     start_ns: int = 0
     tag: int = 0
-    """To whom it belongs: ``enum tag`` of leakstop.h."""
+    """To whom it belongs: ``Tag``, or its step's own."""
 
 
 @dataclass(frozen=True, slots=True)

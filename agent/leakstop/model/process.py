@@ -13,7 +13,7 @@ DELETED = " (deleted)"
 class Tag(IntEnum):
     """To whom a process belongs; each step has a tag of its own from ``STEPS`` on.
 
-    ``enum tag`` of ``leakstop.h``.
+    ``enum tag`` of ``bpf/leakstop.h``.
     """
 
     UNKNOWN = 0
@@ -37,7 +37,6 @@ class ProcessView:
     """``argv`` is not whole."""
     ancestry: tuple[str, ...] = ()
     """Executables from the parent upwards, e.g. ``("/usr/bin/bash", …)``."""
-
     container: str = ""
     """Name and image of the container that it runs in (secrets masked), or the beginning of its
     id; empty outside of one."""

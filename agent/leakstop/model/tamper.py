@@ -8,7 +8,8 @@ from enum import Enum
 
 
 class Trick(str, Enum):
-    """What was done. The kernel's own come first: ``enum trick`` of leakstop.h has their order."""
+    """What was done. The kernel's own come first: ``enum trick`` of ``bpf/leakstop.h`` has their
+    order."""
 
     BPF = "bpf"
     """Our programs, their links or their maps, by bpf(2)."""

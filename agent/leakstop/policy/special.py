@@ -16,7 +16,7 @@ from leakstop.policy.rules import IPNetwork
 
 
 class Belief(IntEnum):
-    """Which answers are believed to lead somewhere. ``enum belief`` of ``bpf/leakstop.h``."""
+    """Which answers are believed to lead somewhere. ``enum belief`` of ``bpf/values.h``."""
 
     ANY = 0
     OWN = 1

@@ -17,10 +17,11 @@ from functools import partial
 from typing import Any
 
 from leakstop.bpf.libbpf import BpfError, Object
-from leakstop.bpf.records import EventEngine, Tag
+from leakstop.bpf.records import EventEngine
 from leakstop.bpf.values import Claim, Door
 from leakstop.model.container import ContainerAsked, ContainerSeen
 from leakstop.model.event import Event
+from leakstop.model.process import Tag
 from leakstop.secrets.masker import Masker
 from leakstop.sensor import engines, proc
 from leakstop.sensor.powers import powers_of

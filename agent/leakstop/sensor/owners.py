@@ -17,10 +17,10 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 
 from leakstop.bpf.libbpf import Map, Object
-from leakstop.bpf.records import Tag
 from leakstop.bpf.values import Hold, Owner, Waits
 from leakstop.model.coverage import Loss
 from leakstop.model.event import Event, Exec
+from leakstop.model.process import Tag
 from leakstop.policy.scopes import Scopes
 from leakstop.policy.tables import vector_bytes
 from leakstop.sensor import proc

@@ -45,7 +45,6 @@ class GuardPlan:
     """The process that starts the agent again; 0 without one."""
     root_pid: int = 0
     """Portable sensor: only descendants of this process are watched; 0 for all."""
-
     inherited: Inheritance | None = None
     """A guard in force, to go on with instead of making another one."""
     keep: Callable[[Sequence[Secret]], None] = lambda _: None

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from leakstop.bpf import records
 from leakstop.model.event import Event, Exec, StepSeen
+from leakstop.model.process import Tag
 from leakstop.model.report import UNSURE
 from leakstop.model.tamper import Tamper, Trick
 from leakstop.sensor import fanotify, proc, steps
@@ -96,7 +96,7 @@ class RunnerLog:
         # With CLONE_PARENT a step's process can make the worker a parent, but no new tag; and what
         # a process becomes later has the environment that it gave itself. That is asked of those
         # who were there before us, too: an agent that is started again finds steps at work.
-        known = event.tag >= records.Tag.STEPS
+        known = event.tag >= Tag.STEPS
         key = event.tag if known else (event.pid, event.start_ns)
         if key not in self._named and (event.held or event.start_ns >= self._began_ns):
             self._named.add(key)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from leakstop.bpf.fill import program_vector
 from leakstop.bpf.libbpf import BpfError, Map, Object
-from leakstop.bpf.records import Tag
 from leakstop.bpf.values import Owner
-from leakstop.model.process import DELETED, is_engine
+from leakstop.model.process import DELETED, Tag, is_engine
 from leakstop.policy.scopes import Scopes
 from leakstop.sensor import proc
 

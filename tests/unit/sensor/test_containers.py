@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from leakstop.bpf.records import EventEngine, EventHead, Tag
+from leakstop.bpf.records import EventEngine, EventHead
 from leakstop.bpf.values import Claim, Door
 from leakstop.model.container import ContainerAsked, ContainerSeen
 from leakstop.model.event import Event
+from leakstop.model.process import Tag
 from leakstop.secrets.inventory import Secret
 from leakstop.secrets.masker import Masker
 from leakstop.sensor import containers, engines

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from lab.worker import WORKFLOW, Job, Step, Worker, action, composite, script
-from leakstop.bpf.records import Tag
 from leakstop.model.event import Exec, StepSeen
+from leakstop.model.process import Tag
 from leakstop.model.tamper import Tamper, Trick
 from leakstop.sensor import proc
 from leakstop.sensor.runnerlog import NO_LOG, RunnerLog

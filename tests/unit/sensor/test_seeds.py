@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from leakstop.bpf.records import Tag
+from leakstop.model.process import Tag
 from leakstop.sensor.seeds import tags_of
 
 TRACKED = b"HOME=/home/runner\0RUNNER_TRACKING_ID=github_1\0"
