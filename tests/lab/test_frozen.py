@@ -15,11 +15,9 @@ from lab import cgroup
 from leakstop.bpf import pins
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
-from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
-from leakstop.secrets.needles import table_of
 from leakstop.sensor.kernel import KernelSensor
-from leakstop.sensor.plan import GuardPlan
+from plans import plan_of
 
 pytestmark = pytest.mark.root
 
@@ -31,16 +29,7 @@ def sensor(tmp_path: Path) -> Iterator[KernelSensor]:
     policy = Policy(mode=Mode.BLOCK)
     known = (Secret("TOKEN", os.urandom(20).hex().encode()),)
     with cgroup.child() as path:
-        plan = GuardPlan(
-            policy=policy,
-            tables=compile_tables(policy),
-            secrets=known,
-            needles=table_of(known),
-            scope="command",
-            cgroup=path,
-            run_dir=tmp_path,
-            resolvers=("192.0.2.53",),
-        )
+        plan = plan_of(policy, known, cgroup=path, run_dir=tmp_path, resolvers=("192.0.2.53",))
         guard = KernelSensor(plan)
         guard.start()
         try:

@@ -22,10 +22,8 @@ from leakstop.model.process import Tag
 from leakstop.model.verdict import Action, Mode, RuleRef
 from leakstop.policy.rules import AddressPlace, Policy, PortRange, Protocol, Rule, to_network
 from leakstop.policy.scopes import Scope
-from leakstop.policy.tables import compile_tables
-from leakstop.secrets.needles import build
 from leakstop.sensor.kernel import KernelSensor
-from leakstop.sensor.plan import GuardPlan
+from plans import plan_of
 
 pytestmark = pytest.mark.root
 
@@ -53,16 +51,8 @@ class Guarded:
         )
         policy = Policy(mode=Mode.BLOCK, rules=(rule,))
         self.sensor = KernelSensor(
-            GuardPlan(
-                policy=policy,
-                tables=compile_tables(policy),
-                secrets=(),
-                needles=build(()),
-                scope="cgroup",
-                cgroup=group,
-                run_dir=run_dir,
-                resolvers=(),
-                worker_pid=self.worker.pid,
+            plan_of(
+                policy, scope="cgroup", cgroup=group, run_dir=run_dir, worker_pid=self.worker.pid
             )
         )
 

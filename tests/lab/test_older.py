@@ -21,10 +21,8 @@ from lab.guard import AGENT
 from lab.network import BARE
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
-from leakstop.policy.tables import compile_tables
-from leakstop.secrets.needles import build
 from leakstop.sensor.kernel import KernelSensor
-from leakstop.sensor.plan import GuardPlan
+from plans import plan_of
 
 pytestmark = pytest.mark.root
 
@@ -45,17 +43,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             """With ``inside`` that process and this one are in the cgroup as the guard begins."""
             policy, home = Policy(mode=Mode.BLOCK), cgroup.current()
             sensor = KernelSensor(
-                GuardPlan(
-                    policy=policy,
-                    tables=compile_tables(policy),
-                    secrets=(),
-                    needles=build(()),
-                    scope=scope,
-                    cgroup=path,
-                    run_dir=tmp_path,
-                    resolvers=(),
-                    worker_pid=worker_pid,
-                )
+                plan_of(policy, scope=scope, cgroup=path, run_dir=tmp_path, worker_pid=worker_pid)
             )
             cleanup.callback(sensor.close)
             for pid in (inside, worker_pid, os.getpid()) if inside else ():

@@ -22,11 +22,9 @@ from leakstop.model.process import Tag
 from leakstop.model.tamper import Tamper, Trick
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
-from leakstop.policy.tables import compile_tables
-from leakstop.secrets.needles import build
 from leakstop.sensor.kernel import KernelSensor
-from leakstop.sensor.plan import GuardPlan
 from leakstop.sensor.protected import protect
+from plans import plan_of
 
 KILLED = -9
 # One thread more than the first one, whose memory is the same.
@@ -93,21 +91,16 @@ class Scene:
 @contextlib.contextmanager
 def scene(run_dir: Path, mode: Mode = Mode.BLOCK) -> Iterator[Scene]:
     """Set it up, and take it down."""
-    policy = Policy(mode=mode)
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(cgroup.child())
         worker = stack.enter_context(_stand_in(group))
         other = stack.enter_context(_stand_in(group))
         sensor = KernelSensor(
-            GuardPlan(
-                policy=policy,
-                tables=compile_tables(policy),
-                secrets=(),
-                needles=build(()),
+            plan_of(
+                Policy(mode=mode),
                 scope="cgroup",
                 cgroup=group,
                 run_dir=run_dir,
-                resolvers=(),
                 worker_pid=worker.pid,
             )
         )

@@ -14,9 +14,8 @@ from leakstop.daemon import sensors
 from leakstop.errors import ExitCode, UnsupportedError
 from leakstop.model.verdict import Mode
 from leakstop.policy.rules import Policy
-from leakstop.policy.tables import compile_tables
-from leakstop.secrets.needles import table_of
 from leakstop.sensor.plan import GuardPlan
+from plans import plan_of
 
 
 class Portable:
@@ -42,16 +41,7 @@ class Refusing(Kernel):
 
 
 def plan(policy: Policy, cgroup: Path | None = Path("/x")) -> GuardPlan:
-    return GuardPlan(
-        policy=policy,
-        tables=compile_tables(policy),
-        secrets=(),
-        needles=table_of(()),
-        scope="command",
-        cgroup=cgroup,
-        run_dir=Path("/nowhere"),
-        resolvers=(),
-    )
+    return plan_of(policy, cgroup=cgroup)
 
 
 @pytest.fixture

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from leakstop.model.event import Event, Exit, Fork, SecretFound, SecretHit
 from leakstop.model.verdict import Action, Carriage, Leak, Mode, Reason, Verdict
 from leakstop.policy.rules import Policy
-from leakstop.policy.tables import compile_tables
-from leakstop.secrets.needles import build
 from leakstop.sensor.belated import Belated
-from leakstop.sensor.plan import GuardPlan
+from plans import plan_of
 from story import NAMED, PASSED, REFUSED, allow_tls, answers, asks, connects, home, shows
 
 PID, HOME_IP, OTHER_IP = 100, "198.51.100.10", "203.0.113.9"
@@ -29,8 +26,7 @@ TO_RESOLVER = Verdict(Action.ALLOW, Action.ALLOW, Reason.RESOLVER)
 
 
 def belated(found: SecretFound = PLACED, policy: Policy = POLICY) -> Belated:
-    plan = GuardPlan(policy, compile_tables(policy), (), build([]), "command", None, Path("/"), ())
-    made = Belated(plan)
+    made = Belated(plan_of(policy))
     made.see(answers("home.test", HOME_IP))
     made.see(answers("named.test", OTHER_IP))
     made.see(found)

@@ -15,12 +15,10 @@ from leakstop.model.coverage import Loss
 from leakstop.model.event import Event, SecretFound
 from leakstop.model.verdict import Action, RuleRef
 from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
-from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
-from leakstop.secrets.needles import table_of
 from leakstop.sensor.environments import MAX_BYTES, Environments
 from leakstop.sensor.inventory import Holder, Inventory
-from leakstop.sensor.plan import GuardPlan
+from plans import plan_of
 
 RANDOM = random.Random(2)
 ALNUM = string.ascii_letters + string.digits
@@ -48,18 +46,7 @@ POLICY = Policy(
 def inventory(
     *declared: Secret, keep: Callable[[Sequence[Secret]], None] = lambda _: None
 ) -> Inventory:
-    plan = GuardPlan(
-        policy=POLICY,
-        tables=compile_tables(POLICY),
-        secrets=declared,
-        needles=table_of(declared),
-        scope="command",
-        cgroup=None,
-        run_dir=Path("/nowhere"),
-        resolvers=(),
-        keep=keep,
-    )
-    return Inventory(plan)
+    return Inventory(plan_of(POLICY, declared, keep=keep))
 
 
 def found(events: list[Event]) -> list[SecretFound]:

@@ -16,7 +16,6 @@ import select
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -41,12 +40,10 @@ from leakstop.model.event import (
 from leakstop.model.flow import Stream, Transport
 from leakstop.model.verdict import Action, Carriage, Leak, Mode, Reason, RuleRef
 from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
-from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
-from leakstop.secrets.needles import table_of
 from leakstop.sensor import inspect, peers
 from leakstop.sensor.inspect import Inspector
-from leakstop.sensor.plan import GuardPlan
+from plans import plan_of
 from unit.secrets.wraps import chunked, post
 
 TOKEN = Secret("TOKEN", secrets.token_hex(20).encode())
@@ -96,9 +93,7 @@ class Bench:
 
     def __init__(self, policy: Policy = POLICY) -> None:
         known = (TOKEN, PLACED)
-        plan = GuardPlan(
-            policy, compile_tables(policy), known, table_of(known), "command", None, Path("/"), ()
-        )
+        plan = plan_of(policy, known)
         self.ring: Ring
         self.watched: dict[int, int] = {}
         self.inspector = Inspector(plan, self._open, lambda: plan.needles, self.watched.__setitem__)

@@ -6,19 +6,16 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 from leakstop.model.flow import Transport
 from leakstop.model.verdict import Action, RuleRef
 from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
-from leakstop.policy.tables import compile_tables
 from leakstop.secrets.inventory import Secret
-from leakstop.secrets.needles import table_of
 from leakstop.sensor import proc
 from leakstop.sensor.connections import Connection
 from leakstop.sensor.heard import Answered, Asked, Message, Opened
-from leakstop.sensor.plan import GuardPlan
 from leakstop.sensor.portable import PortableSensor
+from plans import plan_of
 
 RESOLVER = "192.0.2.53"
 HERE = "192.0.2.1"
@@ -110,20 +107,8 @@ class Watch:
     """A started sensor; ``look`` returns what one look finds."""
 
     def __init__(self, world: World, **plan) -> None:
-        known = (TOKEN, PLACED)
-        policy = plan.pop("policy", POLICY)
         self.sensor = PortableSensor(
-            GuardPlan(
-                policy=policy,
-                tables=compile_tables(policy),
-                secrets=known,
-                needles=table_of(known),
-                scope="command",
-                cgroup=None,
-                run_dir=Path("/nonexistent"),
-                resolvers=(RESOLVER,),
-                **plan,
-            )
+            plan_of(plan.pop("policy", POLICY), (TOKEN, PLACED), resolvers=(RESOLVER,), **plan)
         )
         self.sensor.start()
 
