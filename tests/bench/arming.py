@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,7 +19,7 @@ from statistics import median
 
 from bench.figures import heading, table, target
 from bench.phases import MONOTONIC
-from bench.stage import HERE, Stage, policy_text
+from bench.stage import HERE, RunnersWorker, Stage, policy_text
 from lab import cgroup
 from lab.guard import AGENT
 
@@ -160,26 +160,15 @@ def _start(stage: Stage, checkout: Checkout, options: Sequence[str]) -> float:
     env = {"PYTHONPATH": str(checkout.agent)}
     run_dir = stage.lab.directory / f"start-{next(_numbers)}"
     leakstop = [sys.executable, *checkout.flags, "-m", "leakstop"]
-    with cgroup.child() as group, _worker() as worker:
+    with cgroup.child() as group, closing(RunnersWorker()) as worker:
         began = time.perf_counter()
         document = _in_lab(stage, [*leakstop, "prepare", *options], env)
         command = [*leakstop, "start", "--prepared", "-", "--cgroup", str(group)]
-        command += ["--run-dir", str(run_dir), "--worker", str(worker)]
+        command += ["--run-dir", str(run_dir), "--worker", str(worker.pid)]
         _in_lab(stage, command, env, document)
         took = (time.perf_counter() - began) * 1000
         _in_lab(stage, [*leakstop, "stop", "--run-dir", str(run_dir)], env)
     return took
-
-
-@contextmanager
-def _worker() -> Iterator[int]:
-    """Another process than the one that ends the guard: who is below the worker may not."""
-    process = subprocess.Popen(["/bin/sleep", "60"])
-    try:
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _in_lab(

@@ -115,6 +115,22 @@ class Worker:
         self._process.wait(10)
 
 
+class RunnersWorker:
+    """Stands in for the runner's worker, with which an agent ends: this ends with us, whatever
+    becomes of us. It is not our own process: what a worker starts, and itself, may end no guard.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        self.pid = self._process.pid
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+
+
 class Guard:
     """An agent that guards one cgroup, started as `leakstop start` does."""
 
@@ -123,11 +139,7 @@ class Guard:
         self.run_dir = lab.directory / name
         command = [sys.executable, "-m", "leakstop", "start", "--prepared", "-"]
         command += ["--cgroup", str(group), "--run-dir", str(self.run_dir)]
-        # The agent ends with this process, which ends with us, whatever becomes of us. It is not
-        # our own: what a worker starts, and itself, may not end the guard.
-        self._worker = subprocess.Popen(
-            ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
-        )
+        self._worker = RunnersWorker()
         command += ["--worker", str(self._worker.pid)]
         # Not lab.run(): that waits until no connection is open, and others' may be.
         process = lab.popen(
@@ -179,7 +191,7 @@ class Guard:
         with self._alive() as client:
             client.finish()
         client.close()
-        self._worker.communicate()
+        self._worker.close()
 
     @contextmanager
     def _alive(self) -> Iterator[AgentClient]:
