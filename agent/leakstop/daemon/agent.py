@@ -308,14 +308,10 @@ class Agent:
 
     def _resume(self, estate: Estate) -> None:
         """Go on with the guard of an agent that is gone."""
-        self._lifeline.beat(ARMING_S)  # the same programs, and a journal to be read
-        back = resume.resume(
-            estate,
-            self._arm_sensor,
-            self._guard_dir(estate.number),
-            (self._run_dir, self._journal),
-            self._lifeline.found,
-        )
+        self._lifeline.beat(ARMING_S)
+        directory = self._guard_dir(estate.number)
+        record = self._run_dir, self._journal
+        back = resume.resume(self._lifeline, self._arm_sensor, directory, record)
         self._guard, self._state, self._engine = back.guard, back.state, back.engine
         self._armed = estate.number
         self._record(Gap(self._clock_ns(), estate.since_ns, estate.why))

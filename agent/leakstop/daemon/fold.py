@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -117,14 +117,13 @@ def feed(engine: Engine, event: Event) -> list[Command]:
         return engine.feed(Loss(event.ts_ns, "engine", 1))
 
 
-def refeed(file: BinaryIO, engine: Engine) -> list[Command]:
+def refeed(lines: Iterable[bytes], engine: Engine) -> list[Command]:
     """Feed a whole journal to ``engine``; return what it commands after the last ``Started``.
 
     What it commands before that was done by the guard of that time.
     """
     commands: list[Command] = []
-    file.seek(0)
-    for event in journal.read(file):
+    for event in journal.read(lines):
         if isinstance(event, Started):
             commands.clear()
         commands += feed(engine, event)
@@ -142,6 +141,7 @@ def fold(state: State, file: BinaryIO | None = None) -> Report:
     engine = state.engine()
     try:
         if file is not None:
+            file.seek(0)
             refeed(file, engine)
         else:
             with state.journal.open("rb") as opened:
