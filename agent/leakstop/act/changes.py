@@ -41,13 +41,17 @@ def lock_down(run_dir: Path, what: Iterable[str], uid: int) -> None:
     lockdown.lock_down(what, uid, str(run_dir))
 
 
-def undo(run_dir: Path) -> None:
-    """Make the machine as it was before the guard of ``run_dir``; may be called again."""
-    lockdown.release(str(run_dir))
+def undo(run_dir: Path) -> tuple[str, ...]:
+    """Make the machine as it was before the guard of ``run_dir``; may be called again.
+
+    Returns what could not be undone, in whole sentences.
+    """
+    kept = lockdown.release(str(run_dir))
     record = run_dir / _COVERED
     if record.exists():
         uncover(record.read_text().splitlines())
         record.unlink()
+    return kept
 
 
 __all__ = ["cover", "lock_down", "undo"]

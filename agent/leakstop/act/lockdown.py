@@ -221,16 +221,26 @@ def things(wanted: Sequence[str], uid: int) -> Iterator[Thing]:
                 yield Membership(user, grp.getgrnam(ENGINE_GROUP).gr_name)
 
 
-def release(holder: str) -> None:
-    """Give back what nobody but ``holder`` keeps; nothing happens if it keeps nothing."""
+def release(holder: str) -> tuple[str, ...]:
+    """Give back what nobody but ``holder`` keeps; nothing happens if it keeps nothing.
+
+    Returns what could not be given back, in whole sentences: the next ``release`` tries again.
+    """
+    failed: list[str] = []
     if not LEDGER.exists():
-        return
+        return ()
     with _ledger() as ledger:
         for key, entry in list(ledger.items()):
             entry["holders"] = [each for each in entry["holders"] if each != holder]
             if not entry["holders"]:
-                _thing(key).give_back(entry["before"])
-                del ledger[key]
+                try:
+                    _thing(key).give_back(entry["before"])
+                except (LeakstopError, OSError) as error:
+                    why = error.why if isinstance(error, LeakstopError) else error.strerror
+                    failed.append(f"What `lockdown` took was not given back: `{key}` ({why}).")
+                else:
+                    del ledger[key]
+    return tuple(failed)
 
 
 def _thing(key: str) -> Thing:

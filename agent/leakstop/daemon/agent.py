@@ -95,6 +95,7 @@ class Agent:
         self._orders = Orders()
         self._last_step: LastStep | None = None
         self._worker = -1
+        self._left: tuple[str, ...] = ()
         self._done = False
         self._born = time.monotonic()
         self.orphaned = False
@@ -362,8 +363,7 @@ class Agent:
         self._lifeline.ending()
         self._pump()  # it may have told meanwhile since when this one was stopped
         self._close_sensor(guard.sensor)
-        for undo in guard.undo:
-            undo()
+        self._left = guard.undo()
         for event in self._custody.look(whole=True):
             self._record(event)
         self._record(Finished(ts_ns=self._clock_ns()))
@@ -381,7 +381,7 @@ class Agent:
         self._armed_guard()
         assert self._engine is not None
         report = self._engine.report(final=finished)
-        return fold.with_notes(report, self._journal.notes())
+        return fold.with_notes(report, (*self._journal.notes(), *self._left))
 
     def _armed_guard(self) -> Guard:
         if self._guard is None:

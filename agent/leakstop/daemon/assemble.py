@@ -43,8 +43,9 @@ class Guard:
     """Networks of this machine."""
     note: str = ""
     """Why coverage is reduced, as a whole sentence."""
-    undo: tuple[Callable[[], None], ...] = ()
-    """What takes back what was changed on the machine, once the guard has ended."""
+    undo: Callable[[], tuple[str, ...]] = lambda: ()
+    """Takes back what was changed on the machine, once the guard has ended; returns what could not
+    be, in whole sentences."""
 
 
 def raise_guard(
@@ -83,7 +84,7 @@ def raise_guard(
         # An answer from a cache would give a program an address that was never learned.
         resolvers.flush_caches()
     views = secret_views(request.secrets, choice.policy)
-    undo = (partial(changes.undo, base),)
+    undo = partial(changes.undo, base)
     return Guard(request, choice.sensor, choice.policy, views, plan.local, choice.note, undo)
 
 

@@ -147,6 +147,23 @@ def test_so_does_what_the_system_refuses(machine: Machine, monkeypatch: pytest.M
     assert (machine.mode, list(machine.drop_ins.iterdir())) == (0o660, [])
 
 
+def test_what_cannot_be_given_back_is_told_and_tried_again(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted", str(machine.socket))
+
+    lockdown.lock_down(["sudo", "docker"], UID, "one")
+    monkeypatch.setattr(lockdown.os, "chown", refuse)
+    (told,) = lockdown.release("one")
+    assert f"`socket:{machine.socket}` (Operation not permitted)" in told
+    assert machine.members == [USER], "all else is given back"
+    assert list(machine.drop_ins.iterdir()) == []
+    monkeypatch.setattr(lockdown.os, "chown", lambda *_: None)
+    assert lockdown.release("two") == ()
+    assert machine.mode == 0o660
+
+
 def test_a_socket_that_has_gone_stays_gone(machine: Machine) -> None:
     lockdown.lock_down(["docker"], UID, "one")
     machine.socket.unlink()

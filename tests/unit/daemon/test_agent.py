@@ -11,6 +11,7 @@ import stat
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,24 @@ def test_reduced_coverage_is_said_in_the_report_and_the_journal(tmp_path: Path) 
 
     scene.play(client)
     assert scene.journal()[0]["notes"] == ["No kernel."]
+
+
+def test_what_could_not_be_undone_is_said_in_the_report(tmp_path: Path) -> None:
+    told = "What `lockdown` took was not given back: `sudo:1001` (no space left)."
+    scene = Scene(tmp_path, [FakeSensor([begin()])])
+    raised = scene.raise_guard
+    scene.raise_guard = lambda *asked, **more: replace(  # type: ignore[method-assign]
+        raised(*asked, **more), undo=lambda: (told,)
+    )
+
+    def client(channel: Channel) -> None:
+        arm(channel, request(POLICY))
+        assert told not in report_of(channel.ask("report")).coverage.notes
+        assert told in report_of(channel.ask("finish")).coverage.notes
+
+    scene.play(client)
+    kept = fold.load_final(tmp_path)
+    assert kept is not None and told in kept.coverage.notes
 
 
 def test_a_full_disk_costs_the_journal_not_the_report(tmp_path: Path) -> None:
