@@ -35,6 +35,9 @@ _TEXT_MAX = 128
 _LET_IN_NS = 10_000_000_000
 """``LET_IN_NS`` of engine.bpf.h."""
 _QUESTIONS_MAX, _WISHES_MAX = 64, 1024
+_SECOND_NS = 1_000_000_000
+_SEARCHES = 20
+"""For engines, in a second."""
 
 NameContainer = Callable[[int, Sequence[str]], None]
 """Is told what a container is called: names and image, none if nobody knows."""
@@ -83,6 +86,7 @@ class Containers:
         self._names = opened.map("container_names")
         self._name, self._masker = name, masker
         self._engines: list[str] = []
+        self._searched_ns = self._searches = 0
         self._epoll = -1
         self._asked: list[tuple[engines.Question, Take]] = []
         self._wishes = _Wishes()
@@ -163,7 +167,7 @@ class Containers:
 
     def _ask(self, path: str, take: Take) -> int:
         """Ask every engine; return how many those are."""
-        if not self._engines:
+        if not self._engines and self._may_search():
             self._engines = engines.sockets()
         asked = 0
         for engine in self._engines:
@@ -179,6 +183,14 @@ class Containers:
                 question.wake(self._epoll)
             asked += 1
         return asked
+
+    def _may_search(self) -> bool:
+        """Where there is no engine, a job could have all processes looked through without end."""
+        now = now_ns()
+        if now - self._searched_ns > _SECOND_NS:
+            self._searched_ns, self._searches = now, 0
+        self._searches += 1
+        return self._searches <= _SEARCHES
 
     # -- answers ----------------------------------------------------------------------------
 

@@ -268,3 +268,19 @@ def test_a_flood_of_names_is_a_few_questions(engine: Engine) -> None:
 
 def test_sizes_are_the_kernels() -> None:
     assert (ctypes.sizeof(Claim), ctypes.sizeof(Door)) == (16, 16)
+
+
+def test_where_there_is_no_engine_not_every_request_is_a_search(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[int] = []
+    now = 10**12
+    monkeypatch.setattr(containers, "now_ns", lambda: now)
+    monkeypatch.setattr(engines, "sockets", lambda: searches.append(now) or [])
+    agent = Agent()
+    for _ in range(1000):
+        agent.hears("/containers/db/start")
+    assert len(searches) == 20
+    now += 2 * 10**9
+    agent.hears("/containers/db/start")
+    assert len(searches) == 21, "one may have been started meanwhile"
