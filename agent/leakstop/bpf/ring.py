@@ -41,7 +41,7 @@ class Ring:
         return self._library.call("ring_buffer__epoll_fd", self._handle)
 
     def consume(self) -> None:
-        """Hand over all records that are there."""
+        """Hand over what is there: a batch of it at most."""
         self._taken = 0
         result = int(self._library._lib.ring_buffer__consume(self._handle))
         if self._taken >= _BATCH:
