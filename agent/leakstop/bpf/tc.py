@@ -129,7 +129,11 @@ class Filter:
 
     @classmethod
     def named(cls, name: str) -> Filter:
-        """Read ``name`` back."""
+        """Read ``name`` back.
+
+        Raises:
+            ValueError: it is none of ours. Whoever is root can pin something there, too.
+        """
         ifindex, handle, priority, made = map(int, name.split("-")[1:])
         return cls(ifindex, handle, priority, bool(made))
 
@@ -215,9 +219,10 @@ def adopt(
             if runs_like(descriptor, opened.program_fd(program)):
                 return TcxLink(os.dup(descriptor), ifindex)
         elif name.startswith(f"{_FILTER}-{ifindex}-"):
-            place = Filter.named(name)
-            if place.runs(object_id(descriptor)):
-                return ClsactFilter(os.dup(descriptor), place, pinned=True)
+            with contextlib.suppress(ValueError):
+                place = Filter.named(name)
+                if place.runs(object_id(descriptor)):
+                    return ClsactFilter(os.dup(descriptor), place, pinned=True)
     return None
 
 
@@ -234,7 +239,8 @@ def remove_filters(directory: Path) -> None:
         descriptor = lib.attempt("bpf_obj_get", os.fsencode(pin))
         if descriptor >= 0:
             try:
-                Filter.named(pin.name).remove(object_id(descriptor))
+                with contextlib.suppress(ValueError):
+                    Filter.named(pin.name).remove(object_id(descriptor))
             finally:
                 os.close(descriptor)
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from leakstop.bpf import values
+from leakstop.bpf import tc, values
 from leakstop.bpf.libbpf import BpfError
 from leakstop.bpf.tc import Filter
 from leakstop.sensor.links import LOOPBACK, Interface
@@ -233,6 +234,31 @@ def test_what_cannot_be_attached_again_is_tried_with_the_next_change(
     kernel.refused.clear()
     assert uplinks.follow() == 0
     assert kernel.attached == [1, 2]
+
+
+FOREIGN = ("clsact-3-x", "clsact-3-1-1", "clsact-", "clsact-3-1-1-1-1")
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_pin_with_a_name_of_somebodys_is_none_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Else root could keep the next agent from going on, and the guard from being taken down."""
+    opened: list[int] = []
+
+    class Library:
+        def attempt(self, *_: object) -> int:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+            return opened[-1]
+
+    monkeypatch.setattr(tc, "library", Library)
+    monkeypatch.setattr(tc, "object_id", lambda _: 1)
+    assert tc.adopt(None, "on_departure", 3, {name: -1}) is None  # type: ignore[arg-type]
+    (tmp_path / name).touch()
+    tc.remove_filters(tmp_path)
+    for descriptor in opened:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
 
 def test_a_filter_is_found_again_by_the_name_of_its_pin() -> None:

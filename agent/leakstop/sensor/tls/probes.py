@@ -130,10 +130,9 @@ def inherit(directory: Path) -> Inherited:
     """What an agent before this one has pinned in ``directory``."""
     found: dict[Version, list[Probe]] = {}
     for pin in directory.glob(f"{pins.PROBE}*"):
-        fields = pin.name.removeprefix(pins.PROBE).split("-")
-        descriptor = library().attempt("bpf_obj_get", os.fsencode(pin))
-        if descriptor >= 0:
-            version = Version(*(int(field, 16) for field in fields[:4]))
+        version = _version(pin.name)
+        descriptor = library().attempt("bpf_obj_get", os.fsencode(pin)) if version else -1
+        if version is not None and descriptor >= 0:
             found.setdefault(version, []).append(PinnedProbe(HeldLink(descriptor), pin))
     return found
 
@@ -142,6 +141,16 @@ def _name(version: Version) -> str:
     """How the names of the pins for a file begin: whoever comes after us has nothing else."""
     fields = (version.device, version.inode, version.size, version.changed_ns)
     return pins.PROBE + "".join(f"{field:x}-" for field in fields)
+
+
+def _version(name: str) -> Version | None:
+    """Read ``_name`` back; ``None`` if it is another's: whoever is root can pin there, too."""
+    fields = name.removeprefix(pins.PROBE).split("-")
+    try:
+        device, inode, size, changed_ns, _ = (int(field, 16) for field in fields)
+    except ValueError:
+        return None
+    return Version(device, inode, size, changed_ns)
 
 
 def _by_program(places: Iterable[Place]) -> dict[tuple[str, Library], list[int]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 from leakstop.bpf.libbpf import BpfError
 from leakstop.model.channel import Library
 from leakstop.sensor.tls import files
+from leakstop.sensor.tls import probes as module
 from leakstop.sensor.tls.files import opened
 from leakstop.sensor.tls.functions import Place
 from leakstop.sensor.tls.gate import Gate
 from leakstop.sensor.tls.installed import libraries, programs
 from leakstop.sensor.tls.mappings import Mapped, mapped_by
-from leakstop.sensor.tls.probes import Probes
+from leakstop.sensor.tls.probes import Probes, inherit
 
 PLACE = Place(64, "on_tls_write", Library.OPENSSL)
 
@@ -99,6 +101,27 @@ class Map:
 
     def update(self, key: bytes, value: bytes) -> None:
         self.entries[key] = value
+
+
+def test_what_was_pinned_is_found_again_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's pins are left alone: root can put some there."""
+
+    class Library:
+        def attempt(self, *_: object) -> int:
+            return os.open(os.devnull, os.O_RDONLY)
+
+    version = files.Version.of(os.stat(__file__))
+    ours = [f"{module._name(version)}{number:x}" for number in (10, 11)]
+    for name in (*ours, "tls-", "tls-zz", "tls-1-2-3", "tls-1-2-3-4-5-6", "on_egress"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(module, "library", Library)
+    found = inherit(tmp_path)
+    assert {version: len(probes) for version, probes in found.items()} == {version: 2}
+    for probe in found[version]:
+        probe.close()
+    assert not {path.name for path in tmp_path.iterdir()}.intersection(ours)
 
 
 def test_the_gate_holds_and_releases() -> None:
