@@ -177,7 +177,7 @@ class Containers:
                 question = engines.Question(engine, path)
             except OSError:
                 self._engines = []  # looked for again with the next question
-                break
+                continue
             self._asked.append((question, take))
             if self._epoll >= 0:
                 question.wake(self._epoll)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +23,12 @@ from leakstop.sensor import proc
 from leakstop.sensor.waking import join
 
 _ENGINE = "dockerd"
-_LISTENS = 0x10000
-"""``__SO_ACCEPTCON`` among the flags of /proc/net/unix."""
+_LISTENING = re.compile(
+    "[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} 00010000 [0-9A-F]{4} [0-9A-F]{2} +([0-9]{1,20}) (/.*)"
+)
+"""A line of /proc/net/unix with the flag ``__SO_ACCEPTCON``: inode and path."""
+_ROOT = 0
+_UCRED = struct.Struct("=iII")
 _PATH_MAX = 107
 _ANSWER_MAX = 4 << 20
 """An answer lists some kilobytes for each container."""
@@ -48,15 +54,17 @@ def _is_roots(pid: int, root: Path) -> bool:
 
 
 def _listening(pid: int, root: Path) -> Iterator[tuple[int, str]]:
-    """Inode and path of the unix sockets that listen where ``pid`` is (proc(5))."""
+    """Inode and path of the unix sockets that listen where ``pid`` is (proc(5)).
+
+    A path may have a line break in it, so a line can be whatever somebody has made up.
+    """
     try:
-        lines = (root / str(pid) / "net/unix").read_text(errors="surrogateescape").splitlines()
+        text = (root / str(pid) / "net/unix").read_text(errors="surrogateescape")
     except OSError:
         return
-    for line in lines[1:]:
-        fields = line.split(maxsplit=7)
-        if len(fields) == 8 and int(fields[3], 16) & _LISTENS and fields[7].startswith("/"):
-            yield int(fields[6]), fields[7]
+    for line in text.split("\n")[1:]:
+        if found := _LISTENING.fullmatch(line):
+            yield int(found[1]), found[2]
 
 
 class Question:
@@ -73,6 +81,8 @@ class Question:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._socket.connect(engine)
+            if _peers_uid(self._socket) != _ROOT:
+                raise PermissionError(errno.EPERM, "no engine of root's listens there", engine)
             # HTTP/1.0: the answer is whole, and ends with the connection.
             request = f"GET {path} HTTP/1.0\r\n\r\n".encode()
             if self._socket.send(request) != len(request):
@@ -101,6 +111,12 @@ class Question:
     def close(self) -> None:
         """Ask no more."""
         self._socket.close()
+
+
+def _peers_uid(connection: socket.socket) -> int:
+    """Of whoever listens at the other end, as the kernel recorded it."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(raw)[1])
 
 
 def _body(answer: bytes) -> Any:

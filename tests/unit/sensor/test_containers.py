@@ -284,3 +284,21 @@ def test_where_there_is_no_engine_not_every_request_is_a_search(
     now += 2 * 10**9
     agent.hears("/containers/db/start")
     assert len(searches) == 21, "one may have been started meanwhile"
+
+
+def test_one_that_cannot_be_asked_keeps_nobody_from_asking_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def question(where: str, path: str) -> Engine:
+        if where == "/run/made-up.sock":
+            raise PermissionError
+        return engine.question(where, path)
+
+    monkeypatch.setattr(engines, "sockets", lambda: ["/run/made-up.sock", "/run/docker.sock"])
+    monkeypatch.setattr(engines, "Question", question)
+    engine.says["/containers/json?all=1"] = [DB]
+    agent = Agent()
+    for _ in range(2):
+        agent.hears("/containers/db/start")
+    assert len(engine.asked) == 2
+    assert agent.claim() is not None

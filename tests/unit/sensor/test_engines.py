@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,13 @@ from pathlib import Path
 import pytest
 
 from leakstop.sensor import engines
+
+
+@pytest.fixture(autouse=True)
+def engines_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who runs the tests may be anybody."""
+    monkeypatch.setattr(engines, "_ROOT", os.getuid())
+
 
 OK = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"
 
@@ -93,6 +101,17 @@ def test_where_nobody_listens_is_an_error(tmp_path: Path) -> None:
         engines.Question(str(tmp_path / "sock"), "/")
 
 
+def test_whoever_is_not_root_is_no_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_ROOT", os.getuid() + 1)
+    before = len(os.listdir("/proc/self/fd"))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "sock"))
+        server.listen()
+        with pytest.raises(PermissionError):
+            engines.Question(str(tmp_path / "sock"), "/")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_an_engine_is_asked_where_it_listens(tmp_path: Path) -> None:
     """Of a process table that has one, beside a shell with the same socket open."""
     lines = [
@@ -101,6 +120,12 @@ def test_an_engine_is_asked_where_it_listens(tmp_path: Path) -> None:
         "0000: 00000003 00000000 00000000 0001 03 78 /run/docker.sock",
         "0000: 00000002 00000000 00010000 0001 01 79 @abstract",
         "0000: 00000002 00000000 00010000 0001 01 80 /run/other.sock",
+        # What somebody makes up, who calls his socket so: /tmp/x, a line break, and the rest.
+        "0000: 00000002 00000000 00010000 0001 01 81 /tmp/x",
+        "0000: 00000002 00000000 zz 0001 01 77 /made/up",
+        "0000: 00000002 00000000 00010000 0001 01 7z /made/up",
+        "",
+        "1 2 3 4 5 6 7 8 9",
     ]
     for pid, exe, held in ((10, "/usr/bin/dockerd", (77, 78, 79)), (11, "/bin/sh", (77, 80))):
         process = tmp_path / str(pid)
