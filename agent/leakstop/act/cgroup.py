@@ -31,9 +31,9 @@ def cgroup2_mount(mountinfo: str | None = None) -> Path:
 
 def own_cgroup(mount: Path, proc_cgroup: str | None = None) -> Path:
     """Return this process's cgroup v2 directory, or the mount where it is out of sight."""
-    text = Path("/proc/self/cgroup").read_text() if proc_cgroup is None else proc_cgroup
-    for line in text.splitlines():
-        hierarchy, _, path = line.split(":", 2)
+    text = _cgroups_of("self") if proc_cgroup is None else proc_cgroup
+    for line in text.split("\n"):
+        hierarchy, _, path = line.partition("::")
         if hierarchy == "0":
             inside = mount / path.lstrip("/")
             # In a cgroup namespace the path may lead above the namespace's root ("/../x").
@@ -44,10 +44,15 @@ def own_cgroup(mount: Path, proc_cgroup: str | None = None) -> Path:
 def is_frozen(pid: int) -> bool:
     """Whether the cgroup that ``pid`` is in, or one above it, is frozen (cgroup.freeze)."""
     try:
-        group = own_cgroup(cgroup2_mount(), Path(f"/proc/{pid}/cgroup").read_text())
+        group = own_cgroup(cgroup2_mount(), _cgroups_of(str(pid)))
         return "frozen 1" in (group / "cgroup.events").read_text().splitlines()
     except (OSError, UnsupportedError):
         return False
+
+
+def _cgroups_of(pid: str) -> str:
+    """A name in it may be anything but a line break."""
+    return Path("/proc", pid, "cgroup").read_text(errors="surrogateescape")
 
 
 class CommandCgroup:

@@ -33,10 +33,10 @@ def mounts(mountinfo: str | None = None) -> Iterator[Mount]:
 
     proc(5): ``id parent major:minor root mount-point options [optional…] - type source super``.
     """
-    text = _MOUNTINFO.read_text() if mountinfo is None else mountinfo
-    for line in text.splitlines():
+    text = _MOUNTINFO.read_text(errors="surrogateescape") if mountinfo is None else mountinfo
+    for line in text.split("\n"):  # the kernel escapes no other sign at which lines could end
         head, dash, tail = line.partition(" - ")
-        fields, kind = head.split(), tail.split()[:1]
+        fields, kind = head.split(" "), tail.split()[:1]
         if dash and kind and len(fields) >= 6 and fields[0].isdecimal():
             point, whole = Path(_unescaped(fields[4])), fields[3] == "/"
             yield Mount(kind[0], point, whole, int(fields[0]))

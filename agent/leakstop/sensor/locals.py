@@ -75,8 +75,8 @@ def _own_ipv4(fib_trie: str) -> Iterator[IPv4Network]:
 
 def _on_link_ipv4(route: str) -> Iterator[tuple[str, IPv4Network]]:
     """Routes without a gateway. Addresses are hexadecimal, as a little-endian machine has them."""
-    for line in route.splitlines()[1:]:
-        name, destination, _, flags, _, _, _, mask, *_ = line.split()
+    for line in filter(None, route.split("\n")[1:]):
+        name, destination, _, flags, _, _, _, mask, *_ = line.split("\t")
         if not int(flags, 16) & _RTF_GATEWAY:
             address = IPv4Address(bytes.fromhex(destination)[::-1])
             yield name, IPv4Network((address, int(mask, 16).bit_count()))
@@ -84,15 +84,15 @@ def _on_link_ipv4(route: str) -> Iterator[tuple[str, IPv4Network]]:
 
 def _ipv6(if_inet6: str) -> Iterator[tuple[str, IPv6Network, IPv6Network]]:
     """Interface, its own address, its network."""
-    for line in if_inet6.splitlines():
-        digits, _, length, _, _, name = line.split()
+    for line in filter(None, if_inet6.split("\n")):
+        digits, _, length, _, _, name = line.split(maxsplit=5)
         address = int(digits, 16)
         yield name, IPv6Network(address), IPv6Network((address, int(length, 16)), strict=False)
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("ascii")
+        return path.read_text("latin-1")  # names of interfaces may be anything
     except OSError:  # a kernel without IPv6 has no if_inet6
         return ""
 

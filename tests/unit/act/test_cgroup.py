@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from leakstop.act.cgroup import CommandCgroup, cgroup2_mount, own_cgroup
+from leakstop.act.cgroup import CommandCgroup, cgroup2_mount, is_frozen, own_cgroup
 from leakstop.errors import ExitCode, UnsupportedError
 
 UNIFIED = "31 23 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -21,6 +23,7 @@ HYBRID = (
 )
 V1 = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n"
 ODD = r"50 1 0:38 / /mnt/a\040b\134c rw - cgroup2 none rw" + "\n"
+SIGN = "51 1 0:38 /a\x0bb\x1ec\u2028d /mnt/e\x0bf rw - cgroup2 none rw\n"
 PART = "60 1 0:38 /user.slice /part rw - cgroup2 none rw\n"
 
 
@@ -30,6 +33,7 @@ PART = "60 1 0:38 /user.slice /part rw - cgroup2 none rw\n"
         (UNIFIED, "/sys/fs/cgroup"),
         (HYBRID, "/sys/fs/cgroup/unified"),
         (ODD, "/mnt/a b\\c"),
+        (SIGN, "/mnt/e\x0bf"),
         (PART + UNIFIED, "/sys/fs/cgroup"),
         (PART, "/part"),
         (PART + V1, "/part"),
@@ -56,11 +60,13 @@ def test_without_cgroup_v2_this_is_said(mountinfo: str) -> None:
         ("0::/../outside\n", "."),
         ("9:cpu:/a/b\n", "."),
         ("0::/a:b\n", "a:b"),
+        ("9:cpu:/a::b\n0::/a\x0bb\n", "a\x0bb"),
     ],
 )
 def test_our_own_cgroup(tmp_path: Path, proc_cgroup: str, below: str) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a:b").mkdir()
+    (tmp_path / "a\x0bb").mkdir()
     assert own_cgroup(tmp_path, proc_cgroup) == tmp_path / below
 
 
@@ -105,3 +111,21 @@ def test_what_is_still_in_use_is_not_removed(cgroup: CommandCgroup) -> None:
 @pytest.mark.root
 def test_an_empty_cgroup_has_nothing_to_kill(cgroup: CommandCgroup) -> None:
     assert cgroup.kill() == 0
+
+
+@pytest.mark.root
+def test_a_cgroup_may_be_called_anything(cgroup: CommandCgroup) -> None:
+    odd = CommandCgroup(Path(os.fsdecode(os.fsencode(cgroup.path) + b"/\xff")))
+    odd.path.mkdir()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            (odd.path / "cgroup.procs").write_text(str(process.pid))
+            assert not is_frozen(process.pid)
+            (odd.path / "cgroup.freeze").write_text("1")
+            deadline = time.monotonic() + 5
+            while not is_frozen(process.pid):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    assert odd.remove()

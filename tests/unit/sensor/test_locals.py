@@ -89,6 +89,16 @@ def test_without_anything_there_is_loopback():
     assert nothing == LOOPBACK
 
 
+def test_an_interface_may_be_called_anything(tmp_path):
+    """The kernel forbids it few signs, and not those that are no ASCII."""
+    name = b"\xff\x1c\x85"
+    (tmp_path / "fib_trie").write_text(FIB_TRIE)
+    (tmp_path / "route").write_bytes(ROUTE.encode().replace(b"eth0", name))
+    (tmp_path / "if_inet6").write_bytes(IF_INET6.encode().replace(b"eth0", name))
+    networks = local_networks.read_networks(tmp_path)
+    assert {ip_network("192.0.2.8/32"), ip_network("2001:db8::7/128")} <= {*networks}
+
+
 def test_container_bridges():
     interfaces = [
         Interface(1, "lo", "", 0),

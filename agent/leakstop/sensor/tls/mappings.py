@@ -127,7 +127,7 @@ def mapped_by(pid: int) -> list[Mapped]:
     except OSError:
         return []
     found = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):  # the kernel escapes that one in a path, and no other
         if match := _LINE.match(line):
             start, end, major, minor = (int(match[group], 16) for group in (1, 2, 3, 4))
             if inode := int(match[5]):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -150,6 +151,16 @@ def test_a_process_tells_what_it_has_mapped() -> None:
     assert str(own) in found
     assert own.stat().st_ino == found[str(own)].inode
     assert mapped_by(1 << 22) == []
+
+
+def test_a_path_makes_up_no_line(tmp_path: Path) -> None:
+    """Of the signs at which a line could end the kernel escapes one."""
+    odd = tmp_path / "a\r7f0000000000-7f0000001000 r-xp 00000000 00:01 99999999 b"
+    odd.write_bytes(bytes(4096))
+    with odd.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_EXEC):
+        found = {mapped.path: mapped.inode for mapped in mapped_by(os.getpid())}
+    assert found[os.fsencode(odd)] == odd.stat().st_ino
+    assert 99999999 not in found.values()
 
 
 def test_what_the_dynamic_linker_knows(tmp_path: Path) -> None:
