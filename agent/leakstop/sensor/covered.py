@@ -89,7 +89,7 @@ class CoveredWatch:
 
 
 def _found(point: Path, how: str) -> Tamper:
-    return Tamper(now_ns(), 0, Trick.MOUNT, str(point), route=how)
+    return Tamper(now_ns(), 0, Trick.MOUNT, proc.text(os.fsencode(point)), route=how)
 
 
 __all__ = ["CoveredWatch"]

@@ -25,7 +25,7 @@ _HEAD = re.compile(rb"\xef?\xbb?\xbf?\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ [A-Z]+ +(
 _MESSAGE, _PROCESSING, _AFTER = "Job message:", "Processing step: DisplayName='", "Current state: "
 _BACKGROUND = re.compile(r"Background step '(.*)' waiting for slot\.")
 _COMPLETED = re.compile(r"Background step '(.*)' completed with result: ")
-_STARTED = re.compile(r"Process started with process id (\d+), ")
+_STARTED = re.compile(r"Process started with process id ([0-9]{1,10}), ")
 _MOST_PIDS = 4096
 _MOST_BYTES = 32 << 20
 """Of the job's message, which holds what triggered the workflow (at most 25 MB of it)."""

@@ -169,6 +169,14 @@ def test_a_process_is_of_the_step_that_goes_on() -> None:
     assert [log.started(pid) for pid in (7, 8, 9, 10)] == ["", "Build", "", ""]
 
 
+@pytest.mark.parametrize("pid", ["9" * 5000, "-1", "", "\u0663"])
+def test_what_is_no_process_id_is_nothing(pid: str) -> None:
+    """The steps' processes can write to the log, too."""
+    text = f"Process started with process id {pid}, waiting for process exit."
+    log = read(processing("Test"), entry("ProcessInvokerWrapper", text), starting(7))
+    assert log._pids == {7: "Test"}
+
+
 def test_a_process_beside_others_is_of_nobody_for_sure() -> None:
     source = "BackgroundStepCoordinator"
     waiting = entry(source, "Background step 'serve' waiting for slot.")
