@@ -194,7 +194,7 @@ def read(path: str, data: bytes, kind: str = "") -> Iterator[Secret]:
     file = path.rpartition("/")[2]
     found: dict[bytes, None] = {}
     for value in reader(data[:MAX_FILE].decode("utf-8", "replace")):
-        raw = _opened(value).strip().encode()
+        raw = _opened(value).strip().encode("utf-8", "replace")
         name = f"{file} {value.key}"
         if raw not in found and _is_secret(value.key, raw):
             found[raw] = None

@@ -158,6 +158,8 @@ HOSTILE = {
     "elements": "<password>" * 20_000,
     "passwords": "password " * 25_000,
     "colons": ":" * MAX_FILE,
+    "surrogates by escapes": '{"auths": {"a.test": {"auth": "\\ud800%s"}}}' % ("A1b2" * 10),
+    "a long number": '{"token": ' + "9" * 5000 + "}",
     "lone surrogates and NULs": "\ud800\x00" * 1000,
 }
 PATHS = [path for path, _ in FILES] + [".ssh/id_rsa"]
