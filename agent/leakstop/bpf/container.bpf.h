@@ -84,10 +84,12 @@ static __always_inline int is_let_in(__u64 container, __u32 tag)
 {
 	struct door *door = bpf_map_lookup_elem(&doors, &container);
 
-	if (!door || door->tag != tag || bpf_ktime_get_boot_ns() > door->until || !door->left)
+	if (!door || door->tag != tag || bpf_ktime_get_boot_ns() > door->until)
 		return 0;
-	__sync_fetch_and_add(&door->left, -1);
-	return 1;
+	if ((int)__sync_fetch_and_add(&door->left, -1) > 0) /* of two at once one is let in */
+		return 1;
+	__sync_fetch_and_add(&door->left, 1);
+	return 0;
 }
 
 static __always_inline void enter(struct owner *owner, __u32 pid, __u64 container, int docker)
