@@ -24,7 +24,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tampering import Tampering  # beside this file
+from loading import Loading  # beside this file, as the next
+from tampering import Tampering
 from worker import Worker
 
 from leakstop.act import cut, kill
@@ -211,20 +212,15 @@ def place_of(function: str) -> tuple[Path, int]:
     raise LookupError(function)
 
 
-class Scenario(Tampering):
+class Scenario(Tampering, Loading):
     """A guard in block mode, and the checks."""
 
     def __init__(self) -> None:
         super().__init__()
         self.services = Services()
         self.token, self.loose = ("tok_" + secrets.token_urlsafe(30) for _ in range(2))
-        rule = Rule(
-            Action.ALLOW,
-            NamePlace(NAME),
-            Protocol.TLS,
-            (PortRange(443, 443),),
-            RuleRef(NAME, "scenario"),
-        )
+        port, ref = (PortRange(443, 443),), RuleRef(NAME, "scenario")
+        rule = Rule(Action.ALLOW, NamePlace(NAME), Protocol.TLS, port, ref)
         homes = {"TOKEN": Home(False, (rule,), (NAME,))}
         scoped = (
             _for(STEPS_OWN, Scope(step=("publish",))),
@@ -579,7 +575,7 @@ def main() -> int:
     scenario = Scenario()
     results: list[bool] = []
     try:
-        checks = (*vars(Scenario), *vars(Tampering))
+        checks = (*vars(Scenario), *vars(Tampering), *vars(Loading))
         for name in [name for name in checks if name.startswith("check_")]:
             try:
                 passed = bool(getattr(scenario, name)())
