@@ -63,11 +63,12 @@ class Guarded:
         return int(self.worker.stdout.readline())
 
     def poll(self, until: Callable[[], bool]) -> None:
-        """Be the agent until something holds."""
+        """Be the agent until something holds, and of what was seen by then."""
         deadline = time.monotonic() + 20
         while not until():
             assert time.monotonic() < deadline, self.events[-5:]
             self.events += self.sensor.poll(0.02)
+        self.events += self.sensor.poll(0.0)
 
     def owned(self) -> set[int]:
         """Processes that have an owner."""
