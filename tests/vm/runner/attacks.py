@@ -28,20 +28,6 @@ _ATTACKED = f"""
   run: |
     {_UNIT}
     sudo -n systemctl kill "$unit"; echo "systemctl: $?"
-- id: memory
-  run: |
-    {_UNIT}
-    limit() {{ sudo -n sh -c "echo $1 > /sys/fs/cgroup/system.slice/$unit/memory.max"; }}
-    agent=$(pgrep -P "$pid")
-    sudo -n sh -c "echo 1000 > /proc/$agent/oom_score_adj"
-    limit 1M
-    {_STRANGER}
-    limit max
-    sudo -n timeout 120 sh -c \\
-      "until grep -qw gap /run/leakstop/job-*/events.ndjson; do sleep 1; done"
-    sudo -n sh -c "cat /run/leakstop/job-*/agent.log"
-    grep -w oom_kill "/sys/fs/cgroup/system.slice/$unit/memory.events"
-    sudo -n sh -c "kill -STOP $(pgrep -P "$pid")" || echo "kill: $?"
 - id: clock
   run: sudo -n date -s "@$(date +%s)"
 - id: after
@@ -99,21 +85,6 @@ def check_a_signal_that_systemd_sends_for_the_job_is_told(machine: Machine) -> b
     (run,) = outcome.record("run")
     sent = "systemctl: 0" in outcome.said("Main", "unit") and not run["coverage"]["agent_died"]
     return sent and _found(outcome, "guard-attacked", "SIGTERM at Leakstop's own process")
-
-
-def check_an_agent_that_the_kernel_took_for_its_memory_is_replaced(machine: Machine) -> bool:
-    """Nothing passes meanwhile, the next one is kept from the job too, and the times are told."""
-    outcome = attacked(machine).outcome
-    said = outcome.said("Main", "memory")
-    (run,) = outcome.record("run")
-    (gap,) = run["coverage"]["gaps"]
-    told = [each for each in outcome.record("finding") if each["id"] == "coverage-lost"]
-    return (
-        all(text in said for text in ("curl ended with", "oom_kill 1", "kill: 1"))
-        and gap["why"] == "the agent was killed by SIGKILL"
-        and gap["since_s"] < gap["until_s"]
-        and [each["failing"] for each in told] == [True]
-    )
 
 
 def check_who_sets_the_clock_is_told(machine: Machine) -> bool:
