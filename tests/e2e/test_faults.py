@@ -184,6 +184,25 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def test_a_second_use_of_the_action_is_refused(acting: Bench) -> None:
+    """Each guard would take the other for an attack."""
+    outcome = acting.run(
+        f"""
+        - uses: {ACTION}
+        - uses: {ACTION}
+        - if: always()
+          id: after
+          run: echo "went on"
+        """
+    )
+    assert outcome.red
+    (error,) = outcome.annotations("error")
+    assert "guarded already, by an earlier use of this action" in error.message + error.title
+    (run,) = outcome.record("run")
+    assert run["verdict"] == "pass"
+    assert outcome.record("finding") == []
+
+
 def test_the_worker_is_killed(acting: Bench, lab: Lab) -> None:
     """No post step will come: the agent ends by itself."""
     begun = lab.directory / "begun"

@@ -28,14 +28,24 @@ from leakstop.cli.runner import Caller, Runner, Worker, announce, mask, say
 from leakstop.cli.settings import Settings
 from leakstop.cli.vocabulary import Asking
 from leakstop.daemon.client import AgentClient
+from leakstop.daemon.lifecycle import RunDir
 from leakstop.daemon.request import ArmRequest
 from leakstop.daemon.sensors import falls_back
-from leakstop.errors import ExitCode, LeakstopError, PolicyError, UnsupportedError, trace
+from leakstop.errors import (
+    ExitCode,
+    LeakstopError,
+    PolicyError,
+    UnsupportedError,
+    UsageError,
+    trace,
+)
 from leakstop.policy.canonical import from_canonical, to_canonical, with_digest
 from leakstop.policy.rules import Policy
 from leakstop.report.directory import REPORT
 
 Loader = Callable[[str], str]
+MARK = "LEAKSTOP_RUN"
+"""A variable that tells later steps of the job that it is guarded, and where the agent lives."""
 _STATES = {
     "audit": "Watched (audit mode): nothing is blocked but a secret on its way out",
     "block": "Protected (block mode): what no policy names is denied",
@@ -67,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 def pre(runner: Runner) -> int:
     """Be there before the other actions. What fails here is left to ``main`` to judge."""
+    if _is_guarded(runner):
+        return 0
     worker = Worker.of_this_step()
     key = secrets.token_hex(32)
     mask(key)
@@ -81,7 +93,9 @@ def pre(runner: Runner) -> int:
         request = _request(runner, worker, wanted, inputs["token"])
         kept = dataclasses.replace(kept, inputs=settings.fingerprint(inputs, key))
     with contextlib.suppress(LeakstopError):
-        _start(kept, request).save(runner)
+        kept = _start(kept, request)
+        kept.save(runner)
+        runner.set_variables({MARK: kept.run})
     return 0
 
 
@@ -90,6 +104,12 @@ def main(runner: Runner) -> int:
     inputs = settings.read_inputs(runner.environ)
     wanted = settings.read_settings(inputs, runner.environ)
     kept = Kept.read(runner)
+    if not kept.run and _is_guarded(runner):
+        raise UsageError(
+            "this job is guarded already, by an earlier use of this action",
+            why="each guard would take what the other one does for an attack",
+            fix="remove one of them; a policy that both need goes into the one that stays",
+        )
     worker = Worker.kept(kept.worker)
     if not kept.agent_is_alive:
         kept = Kept(worker=worker.to_text(), key=secrets.token_hex(32), planted=kept.planted)
@@ -106,6 +126,7 @@ def main(runner: Runner) -> int:
     reports = tempfile.mkdtemp(prefix="leakstop-", dir=runner["RUNNER_TEMP"] or None)
     kept = dataclasses.replace(kept, inputs=mark, detail=wanted.detail, reports=reports)
     kept.save(runner)
+    runner.set_variables({MARK: kept.run})
     runner.set_outputs({**epilogue.PENDING, "report": str(Path(reports, REPORT))})
     _say_what_is_watched(kept, wanted)
     return 0
@@ -118,6 +139,12 @@ def post(runner: Runner) -> int:
         return epilogue.post(runner, kept)
     finally:
         canaries.remove(invoking_user(), kept.planted)
+
+
+def _is_guarded(runner: Runner) -> bool:
+    """Whether another use of the action has an agent in this job."""
+    run = runner.environ.get(MARK, "")
+    return bool(run) and RunDir(Path(run)).alive()
 
 
 def _plant(runner: Runner, wanted: Settings) -> tuple[Settings, str]:

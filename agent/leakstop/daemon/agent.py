@@ -302,7 +302,7 @@ class Agent:
         return self._run_dir / f"guard-{number}"
 
     def _watch_worker(self, worker: int) -> None:
-        self._last_step = LastStep(self._armed_guard().request, self._run_dir)
+        self._last_step = LastStep(self._armed_guard().request)
         if worker >= 0:
             self._worker = worker
             self._watch(worker, self._end)

@@ -43,7 +43,7 @@ class Machine:
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.directory = directory
         self.environ: dict[str, str] = {"RUNNER_TEMP": str(directory)}
-        for name in ("GITHUB_STATE", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        for name in ("GITHUB_STATE", "GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STEP_SUMMARY"):
             (directory / name).touch()
             self.environ[name] = str(directory / name)
         self.started: list[ArmRequest] = []
@@ -512,6 +512,21 @@ def test_all_of_the_state_is_kept_each_time() -> None:
     assert names.isdisjoint(settings.INPUTS)
 
 
+def test_a_second_use_does_nothing_and_fails(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the first one's agent lives; what a dead one has left is in nobody's way."""
+    machine.environ["LEAKSTOP_RUN"] = "/run/leakstop/job-1"
+    machine.alive = True
+    assert machine.run("pre") == 0
+    assert machine.run("main") == ExitCode.USAGE
+    assert machine.started == []
+    assert "guarded already, by an earlier use of this action" in capsys.readouterr().out
+    machine.alive = False
+    assert machine.run("pre") == machine.run("main") == 0
+    assert len(machine.started) == 1
+
+
 def test_canaries_are_planted_watched_and_removed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -519,9 +534,7 @@ def test_canaries_are_planted_watched_and_removed(
     home.mkdir()
     user = Identity(os.geteuid(), os.getegid(), "", str(home))
     monkeypatch.setattr(hook, "invoking_user", lambda: user)
-    variables = machine.directory / "env"
-    variables.touch()
-    machine.environ["GITHUB_ENV"] = str(variables)
+    variables = machine.directory / "GITHUB_ENV"
     machine.inputs(canaries="true")
     assert machine.run("pre") == machine.run("main") == 0
     (request,) = machine.started
