@@ -17,8 +17,8 @@ from vm.packages import output
 
 SCENARIO = Path("tests/vm/scenario.py")
 RESUMING = SCENARIO.with_name("resuming.py")
-_PARTS = ("tampering.py", "worker.py", RESUMING.name)
-CHECKS = (SCENARIO, SCENARIO.with_name("tampering.py"))
+_PARTS = ("loading.py", "tampering.py", "worker.py", RESUMING.name)
+CHECKS = tuple(map(SCENARIO.with_name, ("scenario.py", "loading.py", "tampering.py")))
 _PYTHON = Path("/usr/bin/python3")
 _LIBRARIES = ("libbpf.so.1", "libgcc_s.so.1", "libssl.so.3")
 """The second one is asked for when a thread ends; the third one is looked into."""
