@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def contain(lab: Lab, mode: str, program: str, *allow: str, rules: str = "") -> 
     back = ["ip", "route", "add", "172.30.7.0/24", "via", "203.0.113.2"]
     lab.services.call(lambda: subprocess.run(back, check=True))
     with machine(lab, mode=mode, allow=allow or ALLOWED, rules=rules) as guarded:
-        guarded.run("python3", "-c", CONTAINER, program)
+        guarded.run(sys.executable, "-c", CONTAINER, program)
         lab.settle()
         guarded.stop()
     return guarded
@@ -152,7 +153,7 @@ def test_what_a_socket_was_denied_is_not_told_twice(lab: Lab) -> None:
     assert asked == ["other.test"]
 
 
-PYTHON, CURL = (str(Path(shutil.which(name) or name).resolve()) for name in ("python3", "curl"))
+PYTHON, CURL = (str(Path(path).resolve()) for path in (sys.executable, shutil.which("curl") or ""))
 
 
 @pytest.mark.parametrize(
