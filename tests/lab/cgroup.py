@@ -76,11 +76,16 @@ def remove(group: Path) -> None:
     for below in [entry for entry in group.iterdir() if entry.is_dir()]:
         remove(below)
     deadline = time.monotonic() + 5
-    while pids := (group / "cgroup.procs").read_text().split():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{group}: processes do not end: {pids}")
+    while True:
+        pids = (group / "cgroup.procs").read_text().split()
         for pid in map(int, pids):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.005)
-    group.rmdir()
+        try:
+            group.rmdir()
+        except OSError:  # busy, and for a moment longer than it lists who dies in it
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{group}: processes do not end: {pids}") from None
+            time.sleep(0.005)
+        else:
+            return
