@@ -28,7 +28,6 @@ from leakstop.cli.runner import Caller, Runner, Worker, announce, mask, say
 from leakstop.cli.settings import Settings
 from leakstop.cli.vocabulary import Asking
 from leakstop.daemon.client import AgentClient
-from leakstop.daemon.lifecycle import RunDir
 from leakstop.daemon.request import ArmRequest
 from leakstop.daemon.sensors import falls_back
 from leakstop.errors import (
@@ -93,9 +92,7 @@ def pre(runner: Runner) -> int:
         request = _request(runner, worker, wanted, inputs["token"])
         kept = dataclasses.replace(kept, inputs=settings.fingerprint(inputs, key))
     with contextlib.suppress(LeakstopError):
-        kept = _start(kept, request)
-        kept.save(runner)
-        runner.set_variables({MARK: kept.run})
+        _start(runner, kept, request).save(runner)
     return 0
 
 
@@ -122,11 +119,10 @@ def main(runner: Runner) -> int:
         if planted:
             kept.save(runner)
         request = _request(runner, worker, wanted, inputs["token"])
-        kept = _arm(kept, request) if kept.run else _start(kept, request)
+        kept = _arm(kept, request) if kept.run else _start(runner, kept, request)
     reports = tempfile.mkdtemp(prefix="leakstop-", dir=runner["RUNNER_TEMP"] or None)
     kept = dataclasses.replace(kept, inputs=mark, detail=wanted.detail, reports=reports)
     kept.save(runner)
-    runner.set_variables({MARK: kept.run})
     runner.set_outputs({**epilogue.PENDING, "report": str(Path(reports, REPORT))})
     _say_what_is_watched(kept, wanted)
     return 0
@@ -143,8 +139,7 @@ def post(runner: Runner) -> int:
 
 def _is_guarded(runner: Runner) -> bool:
     """Whether another use of the action has an agent in this job."""
-    run = runner.environ.get(MARK, "")
-    return bool(run) and RunDir(Path(run)).alive()
+    return Kept(run=runner.environ.get(MARK, "")).agent_is_alive
 
 
 def _plant(runner: Runner, wanted: Settings) -> tuple[Settings, str]:
@@ -232,8 +227,9 @@ def _read_of_machine(workspace: str, name: str) -> str:
     return prepare.read(name)
 
 
-def _start(kept: Kept, request: ArmRequest) -> Kept:
-    """Start an agent, with ``request`` in force, and ask the package managers beside it.
+def _start(runner: Runner, kept: Kept, request: ArmRequest) -> Kept:
+    """Start an agent, with ``request`` in force, and ask the package managers beside it. Later
+    steps are told that it is there.
 
     Raises:
         LeakstopError: it could not be started or armed.
@@ -242,6 +238,7 @@ def _start(kept: Kept, request: ArmRequest) -> Kept:
         asking.release()
         place = _launch(dataclasses.replace(request, finish_key=kept.key))
         agent = _teach(place, asking.answer(), kept.key)
+    runner.set_variables({MARK: str(place.run_dir)})
     return dataclasses.replace(
         kept, run=str(place.run_dir), code=str(place.code), python=sys.executable, agent=agent
     )
