@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from leakstop.sensor.drain import drain
+
 # <linux/fanotify.h>
 MODIFY, CLOSE_WRITE, OPEN = 0x2, 0x8, 0x20
 ATTRIB, MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x4, 0x40, 0x80, 0x100, 0x200
@@ -32,9 +34,6 @@ _NAME, _NAME_OLD, _NAME_NEW = 2, 10, 12
 _HEAD = struct.Struct("IBBHQii")
 _INFORMATION = struct.Struct("BBH8sIi")
 _VERSION = 3
-_BUFFER = 1 << 16
-_ROUNDS = 64
-"""Reads at a time: whoever touches files without end must not keep the agent from all else."""
 _NO_DESCRIPTOR = -1
 _AT_FDCWD = -100
 _HANDLE_BYTES = 128  # MAX_HANDLE_SZ
@@ -83,13 +82,7 @@ class _Fanotify:
 
     def _records(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Mask, descriptor, pid and further information of each event that waits."""
-        for _ in range(_ROUNDS):
-            try:
-                data = os.read(self._fd, _BUFFER)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EINTR):
-                    raise
-                return
+        for data in drain(self._fd):
             at = 0
             while at + _HEAD.size <= len(data):
                 length, version, _, head, mask, descriptor, pid = _HEAD.unpack_from(data, at)

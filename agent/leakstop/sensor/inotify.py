@@ -5,20 +5,18 @@ permission events, and nobody's writes are slowed down but those to the director
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from leakstop.sensor.drain import drain
 
 # <sys/inotify.h>
 _CLOSE_WRITE, _MOVED_TO, _CREATE = 0x8, 0x80, 0x100
 _ONLYDIR = 0x01000000
 _IS_DIRECTORY, _OVERFLOW, _GONE = 0x40000000, 0x4000, 0x8000
 _HEAD = struct.Struct("iIII")
-_BUFFER = 1 << 16
-_ROUNDS = 64
-"""Reads at a time: whoever writes without end must not keep the agent from all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +61,7 @@ class Inotify:
 
     def changes(self) -> Iterator[Change]:
         """What happened since."""
-        for _ in range(_ROUNDS):
-            try:
-                data = os.read(self._fd, _BUFFER)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EINTR):
-                    raise
-                return
+        for data in drain(self._fd):
             yield from _changes(data)
 
     def close(self) -> None:
