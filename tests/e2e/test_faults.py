@@ -137,17 +137,16 @@ def test_a_record_that_was_forged_is_not_believed(acting: Bench, lab: Lab) -> No
 
 def test_a_socket_in_the_agents_place_is_not_believed(acting: Bench, lab: Lab) -> None:
     """The agent lives and knows better; somebody who became root answers in its stead."""
-    begun, go = lab.directory / "begun", lab.directory / "go"
+    pause = Pause(lab.directory)
     run = acting.start(
         f"""
         - uses: {ACTION}
         - run: |
-            touch {begun}
-            until [ -e {go} ]; do sleep 0.05; done
+            {pause}
             curl -sS -m 10 https://other.test/ || true
         """
     )
-    wait_for(begun)
+    pause.wait()
     (directory,) = run.agents
     with closing(AgentClient.connect(directory)) as client:
         so_far = client.report()
@@ -160,7 +159,7 @@ def test_a_socket_in_the_agents_place_is_not_believed(acting: Bench, lab: Lab) -
         control.chmod(0o666)
         listener.listen()
         threading.Thread(target=answer, args=(listener, to_json(so_far), asked)).start()
-        go.touch()
+        pause.end()
         outcome = run.wait()
         listener.shutdown(socket.SHUT_RDWR)
     assert asked == [], "not even the key is told"

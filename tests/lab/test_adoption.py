@@ -74,6 +74,14 @@ def index(services: Namespace) -> int:
     return services.call(lambda: socket.if_nametoindex(DEVICE))
 
 
+@pytest.fixture(params=[False, True], ids=["tcx", "clsact"])
+def old(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the kernel is one without tcx."""
+    if request.param:
+        old_kernel(monkeypatch)
+    return bool(request.param)
+
+
 def old_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """As below Linux 6.6, where there is no tcx."""
 
@@ -107,7 +115,6 @@ def on_interface(services: Namespace) -> int:
     return filters.count("direct-action") + departures(services, DEVICE)
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["tcx", "clsact"])
 def test_what_is_on_an_interface_is_taken_over_as_it_is(
     services: Namespace,
     directory: Path,
@@ -115,10 +122,7 @@ def test_what_is_on_an_interface_is_taken_over_as_it_is(
     first: Object,
     second: Object,
     old: bool,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if old:
-        old_kernel(monkeypatch)
     held = left(services, first, directory, index)
     assert [name.split("-")[:2] for name in held] == [["clsact" if old else "tcx", str(index)]]
 
@@ -169,7 +173,6 @@ def test_a_filter_that_somebody_deleted_is_not(
     let_go(held)
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["tcx", "clsact"])
 def test_nor_is_what_runs_another_program(
     services: Namespace,
     directory: Path,
@@ -177,10 +180,7 @@ def test_nor_is_what_runs_another_program(
     first: Object,
     second: Object,
     old: bool,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if old:
-        old_kernel(monkeypatch)
     held = left(services, first, directory, index)
     if old:  # the pin is of another program than the filter runs
         (name,) = held

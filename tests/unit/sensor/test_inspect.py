@@ -38,29 +38,19 @@ from leakstop.model.event import (
     Write,
 )
 from leakstop.model.flow import Stream, Transport
-from leakstop.model.verdict import Action, Carriage, Leak, Mode, Reason, RuleRef
-from leakstop.policy.rules import Home, NamePlace, Policy, PortRange, Protocol, Rule
+from leakstop.model.verdict import Action, Carriage, Leak, Mode, Reason
+from leakstop.policy.rules import Home, Policy
 from leakstop.secrets.inventory import Secret
 from leakstop.sensor import inspect, peers
 from leakstop.sensor.inspect import Inspector
 from plans import plan_of
 from unit.secrets.wraps import chunked, post
+from unit.sensor.watching import POLICY, rule
 
 TOKEN = Secret("TOKEN", secrets.token_hex(20).encode())
 PLACED = Secret("PLACED", tokens.npm().value.encode())
 HOME_IP, OTHER_IP = "198.51.100.10", "203.0.113.9"
 PID, OBJECT, COOKIE = 100, 0x7F00_0000_1000, 77
-
-
-def rule(name: str) -> Rule:
-    ref = RuleRef(name, "policy.yml")
-    return Rule(Action.ALLOW, NamePlace(name), Protocol.TLS, (PortRange(443, 443),), ref)
-
-
-POLICY = Policy(
-    rules=(rule("home.test"), rule("named.test")),
-    homes={"PLACED": Home(False, (rule("home.test"),), ("home.test",))},
-)
 
 
 class Ring:
