@@ -174,12 +174,6 @@ __weak __noinline int hear_request(__u32 fd, __u64 text, __u64 len)
 	return 0;
 }
 
-struct syscall_enter {
-	__u64 common;
-	__s64 number;
-	__u64 arguments[6];
-};
-
 struct piece {
 	__u64 text;
 	__u64 len;
@@ -207,25 +201,25 @@ static __always_inline int on_request_pieces(__u32 fd, __u64 pieces)
 }
 
 SEC("tracepoint/syscalls/sys_enter_write")
-int on_request_write(struct syscall_enter *ctx)
+int on_request_write(struct call_entry *ctx)
 {
 	return on_request(ctx->arguments[0], ctx->arguments[1], ctx->arguments[2]);
 }
 
 SEC("tracepoint/syscalls/sys_enter_sendto")
-int on_request_send(struct syscall_enter *ctx)
+int on_request_send(struct call_entry *ctx)
 {
 	return on_request(ctx->arguments[0], ctx->arguments[1], ctx->arguments[2]);
 }
 
 SEC("tracepoint/syscalls/sys_enter_writev")
-int on_request_writev(struct syscall_enter *ctx)
+int on_request_writev(struct call_entry *ctx)
 {
 	return on_request_pieces(ctx->arguments[0], ctx->arguments[1]);
 }
 
 SEC("tracepoint/syscalls/sys_enter_sendmsg")
-int on_request_message(struct syscall_enter *ctx)
+int on_request_message(struct call_entry *ctx)
 {
 	__u64 message[3]; /* its name, the name's length, its pieces */
 

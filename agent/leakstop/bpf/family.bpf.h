@@ -17,12 +17,6 @@
 #define SOCK_TYPE   0xf
 #define EPERM       1
 
-struct socket_return {
-	__u64 common;
-	__s64 syscall;
-	__s64 result;
-};
-
 /* What cannot reach a network, or is judged by the socket hooks. */
 static __always_inline int is_known_family(__u32 family, __u32 type)
 {
@@ -32,7 +26,7 @@ static __always_inline int is_known_family(__u32 family, __u32 type)
 }
 
 SEC("tracepoint/syscalls/sys_exit_socket")
-int on_family(struct socket_return *ctx)
+int on_family(struct call_return *ctx)
 {
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	struct attempt a = { .via = VIA_SOCKET, .pid = current_pid() };

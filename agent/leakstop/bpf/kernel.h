@@ -262,6 +262,19 @@ struct pt_regs {
 
 #pragma clang attribute pop
 
+/* What a tracepoint of a system call hands over: not relocated, its layout is an interface. */
+struct call_entry {
+	__u64 common;
+	__s64 syscall;
+	__u64 arguments[6];
+};
+
+struct call_return {
+	__u64 common;
+	__s64 syscall;
+	__s64 result;
+};
+
 #define READ_FIELD(to, from, field)                                                                \
 	bpf_probe_read_kernel(&(to), sizeof(to), __builtin_preserve_access_index(&(from)->field))
 

@@ -9,18 +9,6 @@
 
 #include "tamper.bpf.h"
 
-struct call_entry {
-	__u64 common;
-	__s64 syscall;
-	__u64 arguments[6];
-};
-
-struct call_return {
-	__u64 common;
-	__s64 syscall;
-	__s64 result;
-};
-
 /* Calls that are under way and will be told of when it is known what came of them, by thread. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
