@@ -82,6 +82,8 @@ class ScanArgs(ctypes.Structure):
         ("from_", ctypes.c_uint32),
         ("to", ctypes.c_uint32),
         ("seen", ctypes.c_uint32),
+        ("gone", ctypes.c_int32),
+        ("no_hpack", ctypes.c_uint32),
         ("pad", ctypes.c_uint32),
         ("bytes", ctypes.c_uint8 * WINDOW),
         ("slack", ctypes.c_uint8 * 264),
@@ -240,9 +242,9 @@ class DataPlane:
         ctypes.memmove(ctypes.addressof(args) + NameArgs.bytes.offset, message, len(message))
         return self._run("read_question", "name_io", args)
 
-    def scan(self, data: bytes, start: int = 0) -> set[int]:
+    def scan(self, data: bytes, start: int = 0, *, no_hpack: bool = False) -> set[int]:
         """Scan ``data`` standing at ``start`` of a window; return the secrets that were found."""
-        args = ScanArgs(to=start + len(data))
+        args = ScanArgs(to=start + len(data), no_hpack=no_hpack)
         ctypes.memmove(ctypes.addressof(args) + ScanArgs.bytes.offset + start, data, len(data))
         result = self._run("scan_bytes", "scan_io", args)
         return set(result.secret[: result.count])
@@ -254,11 +256,11 @@ class DataPlane:
         ctypes.memset(filters.second, 0, ctypes.sizeof(filters.second))
         blooms.update(key, bytes(filters))
 
-    def fill_pages(self, data: bytes) -> None:
+    def fill_pages(self, data: bytes, *, no_hpack: bool = False) -> None:
         """Set what ``scan_ns`` scans: ``PAGES * WINDOW`` bytes."""
         pages = self._object.map("scan_pages")
         for number in range(PAGES):
-            args = ScanArgs(to=WINDOW)
+            args = ScanArgs(to=WINDOW, no_hpack=no_hpack)
             piece = data[number * WINDOW : (number + 1) * WINDOW]
             ctypes.memmove(ctypes.addressof(args) + ScanArgs.bytes.offset, piece, len(piece))
             pages.update(number.to_bytes(4, "little"), bytes(args))

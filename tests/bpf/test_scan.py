@@ -98,6 +98,37 @@ def test_every_form_of_a_secret_is_found_and_masked() -> None:
                 assert form.core not in masker.mask_bytes(data)
 
 
+def noise(random: Random, length: int) -> bytes:
+    """Nothing of it is ASCII."""
+    return bytes(byte | 0x80 for byte in random.randbytes(length))
+
+
+def test_every_form_but_packed_headers_is_found_where_there_are_none() -> None:
+    random = Random(7)
+    secret = Secret("S", token(random, 12) + b'7 "$&/+?>?>?>' + token(random, 24))
+    packed = 0
+    with plane(table_of([secret])) as kernel:
+        for form in needles_of(secret):
+            for shift in range(MAX_STRIDE):
+                before = noise(random, WINDOW_EDGE + 8 + shift) + form.data
+                data = before + noise(random, WINDOW - len(before))
+                assert kernel.scan(data) == {0}, form.encoding
+                if form.encoding == HPACK_HUFFMAN:
+                    packed += len(kernel.scan(data, no_hpack=True))
+                else:
+                    assert kernel.scan(data, no_hpack=True) == {0}, form.encoding
+    assert packed < 8, "by chance eight bytes of a code are ASCII"
+
+
+def test_a_secret_that_is_no_ascii_is_looked_for_everywhere() -> None:
+    random = Random(8)
+    secret = Secret("S", token(random, 10) + "ü".encode() * 8 + token(random, 10))
+    with plane(table_of([secret])) as kernel:
+        for shift in range(MAX_STRIDE):
+            data = noise(random, WINDOW_EDGE + 8 + shift) + secret.value + noise(random, 50)
+            assert kernel.scan(data, no_hpack=True) == {0}
+
+
 def passing(words: Iterable[int]) -> float:
     """Of what is in none of a filter's words the part that passes by two bits of one."""
     return fmean((word.bit_count() / 64) ** 2 for word in words)

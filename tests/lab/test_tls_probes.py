@@ -17,6 +17,8 @@ import pytest
 from lab import Lab
 from lab.guard import Guarded
 from lab.tokens import Token
+from leakstop.secrets.encodings import HPACK_HUFFMAN, RAW, needles_of
+from leakstop.secrets.inventory import Secret
 from leakstop.sensor.tls.follower import LATE
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
@@ -37,6 +39,16 @@ peer = socket.create_connection(("{HOST}", 443))
 with context.wrap_socket(peer, server_hostname="{HOST}") as tls:
     tls.sendall(b"GET /?x=%s HTTP/1.1\\r\\nHost: {HOST}\\r\\n\\r\\n" % os.environb[b"SECRET"])
     tls.recv(1000)
+"""
+UPLOAD = f"""
+import os, socket, ssl, sys
+context = ssl.create_default_context(cafile=os.environ["CA"])
+peer = socket.create_connection(("{HOST}", 443))
+with context.wrap_socket(peer, server_hostname="{HOST}") as tls:
+    tls.sendall(open(sys.argv[1], "rb").read())
+    tls.shutdown(socket.SHUT_WR)
+    while tls.recv(1000):  # else the connection is reset for what was not read
+        pass
 """
 NODE = f"""
 const ca = require("fs").readFileSync(process.env.CA)
@@ -145,6 +157,34 @@ def test_go_needs_no_symbols(
         env=os.environ | {"GO111MODULE": "off", "GOFLAGS": ""},
     )
     check(lab, leakstop, secret, [program], "Go")
+
+
+@pytest.mark.parametrize(
+    ("begin", "encoding"),
+    [(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", HPACK_HUFFMAN), (b"POST / HTTP/1.1\r\n", RAW)],
+    ids=["http2", "http1"],
+)
+def test_deep_in_what_is_no_text(
+    lab: Lab, leakstop: Guard, secret: Token, begin: bytes, encoding: str
+) -> None:
+    """From 64 KiB on packed headers are looked for only where HTTP/2 is spoken."""
+    forms = needles_of(Secret("S", secret.value.encode()))
+    form = next(form.data for form in forms if form.encoding == encoding)
+    noise = bytes(byte | 0x80 for byte in os.urandom(1 << 17))
+    body = lab.directory / "body"
+    body.write_bytes(begin + noise + form + noise)
+    command: Command = ["/usr/bin/python3", "-c", UPLOAD, body]
+    environment = {"CA": str(lab.directory / "ca.pem")}
+    assert lab.run(command, env=environment).returncode == 0
+    lab.settle()
+    assert lab.collector.bytes_of(form) == len(form)
+    lab.collector.connections.clear()
+
+    run = leakstop(command, mode="block", policy=ALLOW, secrets=[secret], env=environment)
+    assert lab.collector.bytes_of(form) == 0, run.stderr
+    (write,) = run.events("write")
+    assert [hit["encoding"] for hit in write["hits"]] == [encoding]
+    assert write["applied"] == "deny"
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sized
 
 from leakstop.bpf.values import BINARY_BITS, BLOOM_BITS, SECOND_BITS, Bloom
-from leakstop.secrets.needles import GRAM_BYTES
+from leakstop.secrets.encodings import HPACK_HUFFMAN
+from leakstop.secrets.needles import GRAM_BYTES, NeedleTable
 
 _LEAST = 1 << 13
 """Words of a filter: 64 KiB, in a processor's own cache and with room for what is found."""
@@ -38,6 +39,14 @@ def empty(stride: int, grams: Sized) -> Bloom:
     """``struct bloom`` with room for ``grams``."""
     words = _words(grams)
     return Bloom(mask=GRAM_BYTES * (words - 1), stride=stride, apart=words > _NEAR)
+
+
+def is_ascii(needles: NeedleTable) -> bool:
+    """Whether what is no ASCII need be looked up only where headers of HTTP/2 may be."""
+    return all(
+        core.isascii() or encoding == HPACK_HUFFMAN
+        for core, (_, encoding) in zip(needles.cores, needles.owners, strict=True)
+    )
 
 
 def is_apart(grams: Sized) -> bool:

@@ -116,6 +116,7 @@ def fill(
 ) -> None:
     """Write the tables and freeze the policy's, after loading and before attaching."""
     filters = bloom.empty(needles.stride, needles.grams)
+    filters.ascii = bloom.is_ascii(needles)
     bloom.add(filters, needles.grams)
     contents: dict[str, Iterable[Entry]] = {
         "names": _names(tables),
@@ -156,7 +157,7 @@ def add(
     known = target.map("blooms").lookup(_index(0), ctypes.sizeof(values.Bloom))
     assert known is not None, "an array has all of its entries"
     filters = values.Bloom.from_buffer_copy(known)
-    filters.stride = after.stride
+    filters.stride, filters.ascii = after.stride, bloom.is_ascii(after)
     bloom.add(filters, grams)
     target.map("blooms").update(_index(0), bytes(filters))
 

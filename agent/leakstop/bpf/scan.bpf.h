@@ -124,7 +124,8 @@ struct scan {
 #define GROUPS_AT_ONCE 9 /* a call costs as much as ten words; two do at the largest stride */
 #define SCAN_CALLS     (WINDOW / (WORDS_AT_ONCE * GROUPS_AT_ONCE) + 1)
 
-static __always_inline int check(struct window *w, struct hits *hits, __u32 offset, int apart)
+/* Rare: one of the words from `offset` on may be a gram of some needle. */
+__weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
 {
 	__u64 word = 0, mask, stride; /* and the key before: the stack is full */
 	const struct bloom *bloom = bpf_map_lookup_elem(&blooms, &word);
@@ -144,7 +145,7 @@ static __always_inline int check(struct window *w, struct hits *hits, __u32 offs
 	at = w->bytes + offset;
 #pragma clang loop unroll(full)
 	for (__u32 k = 0; k < WORDS_CHECKED; k++) {
-		passed |= (may_be_gram(bloom, mask, word_at(at), apart) & 1) << k;
+		passed |= (may_be_gram(bloom, mask, word_at(at), bloom->apart) & 1) << k;
 		at += stride;
 		barrier_var(passed);
 	}
@@ -169,25 +170,6 @@ static __always_inline int check(struct window *w, struct hits *hits, __u32 offs
 		}
 	}
 	return 0;
-}
-
-/* Rare: one of the words from `offset` on may be a gram of some needle. */
-__weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
-{
-	return check(w, hits, offset, 0);
-}
-
-__weak __noinline int check_words_apart(struct window *w, struct hits *hits, __u32 offset)
-{
-	return check(w, hits, offset, 1);
-}
-
-static __always_inline void check_half(const struct scan *scan, __u32 offset, int apart)
-{
-	if (apart)
-		check_words_apart(scan->window, scan->hits, offset);
-	else
-		check_words(scan->window, scan->hits, offset);
 }
 
 /*
@@ -227,9 +209,10 @@ static __always_inline long scan_part(__u32 i, struct scan *scan, int apart)
 		barrier_var(stride);
 		if ((found[0] | found[1]) & 1) {
 			if (found[0] & 1)
-				check_half(scan, first, apart);
+				check_words(scan->window, scan->hits, first);
 			if (found[1] & 1)
-				check_half(scan, first + WORDS_CHECKED * stride, apart);
+				check_words(scan->window, scan->hits,
+					    first + WORDS_CHECKED * stride);
 		}
 		first += WORDS_AT_ONCE * stride;
 	}
@@ -246,6 +229,55 @@ static long scan_words_apart(__u32 i, struct scan *scan)
 	return scan_part(i, scan, 1);
 }
 
+/* Whether one of sixteen words is ASCII: what is left of its upper bits is zero, and less one. */
+static __always_inline int has_ascii(const __u8 *at, __u64 stride)
+{
+	__s64 found = 0;
+
+#pragma clang loop unroll(full)
+	for (__u32 k = 0; k < WORDS_AT_ONCE; k++) {
+		found |= (word_at(at) >> 7 & (NO_ASCII >> 7)) - 1;
+		at += stride;
+		barrier_var(found);
+	}
+	return found < 0;
+}
+
+/* Looks up only where there are such words. */
+static long scan_ascii_words(__u32 i, struct scan *scan)
+{
+	__u64 stride = scan->bloom->stride, first;
+
+	barrier_var(stride);
+	if (stride > STRIDE_MAX)
+		return 1;
+	barrier_var(stride);
+	first = (__u64)i * WORDS_AT_ONCE * GROUPS_AT_ONCE * stride;
+	for (__u32 group = 0; group < GROUPS_AT_ONCE; group++) {
+		struct window *w = scan->window;
+
+		barrier_var(first);
+		if (first >= w->to || first >= WINDOW)
+			return 1;
+		barrier_var(first);
+		if (has_ascii(w->bytes + first, stride)) {
+			check_words(w, scan->hits, first);
+			check_words(w, scan->hits, first + WORDS_CHECKED * stride);
+		}
+		first += WORDS_AT_ONCE * stride;
+	}
+	return 0;
+}
+
+/*
+ * Only Huffman codes have grams with a byte that is no ASCII, unless a secret has one. Where there
+ * are none of those, nothing need be looked up for most of what is no text.
+ */
+static __always_inline int is_ascii_enough(const struct window *w, const struct bloom *bloom)
+{
+	return w->no_hpack && bloom->ascii && word_at(w->bytes + WINDOW_EDGE) & NO_ASCII;
+}
+
 /* Adds what stands between `from` and `to` to `hits`. */
 __weak __noinline int scan_window(struct window *window, struct hits *hits)
 {
@@ -257,7 +289,9 @@ __weak __noinline int scan_window(struct window *window, struct hits *hits)
 	scan.bloom = bpf_map_lookup_elem(&blooms, &zero);
 	if (!scan.bloom)
 		return 0;
-	if (cfg.scans == SCANS_APART)
+	if (is_ascii_enough(window, scan.bloom))
+		bpf_loop(SCAN_CALLS, scan_ascii_words, &scan, 0);
+	else if (cfg.scans == SCANS_APART)
 		bpf_loop(SCAN_CALLS, scan_words_apart, &scan, 0);
 	else
 		bpf_loop(SCAN_CALLS, scan_words, &scan, 0);

@@ -14,6 +14,8 @@ struct window {
 	__u32 to;   /* first offset behind the valid bytes */
 	__u32 seen; /* what ends in front of it was found before */
 	__s32 gone; /* what begins in front of it has left in part; it may lie before the window */
+	__u32 no_hpack; /* no HTTP/2 is spoken there, so no headers are packed */
+	__u32 pad;
 	__u8 bytes[WINDOW];
 	__u8 slack[264]; /* the scan looks at sixteen words at once */
 };

@@ -14,6 +14,8 @@
 
 #define WRITE_MAX    (1ULL << 34) /* bpf_loop() has 2^23 rounds, of a page each */
 #define INT_MAX      0x7fffffffULL
+#define HTTP2_BEGINS 0x5448202a20495250ULL /* "PRI * HT" */
+#define WELL_BEGUN   (64 << 10) /* bytes; as many of a connection are unpacked in user space */
 #define WRITINGS_MAX 64
 
 /*
@@ -139,6 +141,19 @@ __weak __noinline int hand_on(struct writing *w, const struct tls_object *object
 	return 0;
 }
 
+/*
+ * A connection to a host that has a name is seen from its beginning: one of HTTP/2 says so there
+ * (RFC 9113, 3.4). Any write is looked at: an object may be used again for another connection.
+ */
+static __always_inline void look_for_http2(const struct writing *w, struct tls_object *object)
+{
+	__u64 first;
+
+	if (object->no_http2 && !bpf_copy_from_user(&first, sizeof(first), (void *)w->at) &&
+	    first == HTTP2_BEGINS)
+		object->no_http2 = 0;
+}
+
 /* Up to the end of a page: behind it memory may be another's, or none. */
 static long scan_page(__u32 i, struct page_walk *walk)
 {
@@ -160,6 +175,7 @@ static long scan_page(__u32 i, struct page_walk *walk)
 	if (bpf_copy_from_user(w->window.bytes + WINDOW_EDGE, len, (void *)w->at))
 		return 1;
 	join_tail(&w->window, walk->object, len);
+	w->window.no_hpack = walk->object->no_http2 && walk->object->written >= WELL_BEGUN;
 	scan_window(&w->window, &w->mark.hits);
 	keep_tail(&w->window, walk->object, len);
 	if (walk->object->written < walk->limit)
@@ -259,6 +275,7 @@ static __always_inline void look_through(struct writing *w, struct tls_object *o
 	walk.limit = object->written + room_to_copy(&w->key.object, object->written);
 	if (!cfg.scans && object->written >= walk.limit)
 		return;
+	look_for_http2(w, object);
 	w->window.gone = WINDOW_EDGE;
 	bpf_loop(WRITE_MAX / WINDOW_CHUNK + 1, scan_page, &walk, 0);
 	if (w->at != w->end) {

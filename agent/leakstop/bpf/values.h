@@ -156,8 +156,8 @@ struct door {
 struct bloom {
 	__u32 mask;   /* of offsets, in bytes: a filter of few grams should not fill the cache */
 	__u32 stride; /* distance of the offsets that the scan looks at */
-	__u32 apart;  /* for user space: as in `scans` */
-	__u32 pad;
+	__u32 apart;  /* as in `scans` */
+	__u32 ascii;  /* all grams are, but those of Huffman codes */
 	__u64 words[(1 << BLOOM_BITS) / 64];
 	__u64 binary[(1 << BINARY_BITS) / 64]; /* of grams that are no ASCII, if those are apart */
 	__u64 second[(1 << SECOND_BITS) / 64]; /* asked what passes the first */

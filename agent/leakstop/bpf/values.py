@@ -178,7 +178,7 @@ class Bloom(ctypes.Structure):
         ("mask", c_uint32),
         ("stride", c_uint32),
         ("apart", c_uint32),
-        ("pad", c_uint32),
+        ("ascii", c_uint32),
         ("words", c_uint64 * (1 << BLOOM_BITS - 6)),
         ("binary", c_uint64 * (1 << BINARY_BITS - 6)),
         ("second", c_uint64 * (1 << SECOND_BITS - 6)),

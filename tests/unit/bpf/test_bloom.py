@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Sequence
 
 import pytest
 
 from leakstop.bpf import bloom
 from leakstop.bpf.values import Bloom
-from leakstop.secrets.needles import MAX_STRIDE
+from leakstop.secrets.inventory import Secret
+from leakstop.secrets.needles import MAX_STRIDE, table_of
 
 RANDOM = random.Random(7)
 FACTOR = 0x9E3779B97F4A7C15
@@ -60,13 +62,13 @@ def test_what_is_known_passes_and_what_is_not_hardly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("secrets", "kib"), [(1, 64), (10, 64), (50, 256), (200, 256), (500, 512), (1_000, 1024)]
+    ("count", "kib"), [(1, 64), (10, 64), (50, 256), (200, 256), (500, 512), (1_000, 1024)]
 )
-def test_the_first_filter_is_as_small_as_the_grams_allow(secrets: int, kib: int) -> None:
-    grams = range(535 * secrets)
+def test_the_first_filter_is_as_small_as_the_grams_allow(count: int, kib: int) -> None:
+    grams = range(535 * count)
     filters = bloom.empty(MAX_STRIDE, grams)
     assert filters.mask == (kib << 10) - 8
-    assert bool(filters.apart) == bloom.is_apart(grams) == (secrets >= 500)
+    assert bool(filters.apart) == bloom.is_apart(grams) == (count >= 500)
 
 
 def test_what_is_no_ascii_has_a_part_to_itself_if_there_is_much() -> None:
@@ -76,6 +78,13 @@ def test_what_is_no_ascii_has_a_part_to_itself_if_there_is_much() -> None:
         assert any(filters.binary) == apart != any(filters.words)
         bloom.add(filters, [0x7F])
         assert any(filters.words)
+
+
+def test_only_the_codes_of_packed_headers_are_no_ascii() -> None:
+    token, umlauts = secrets.token_hex(20).encode(), "ü".encode() * 20
+    assert bloom.is_ascii(table_of([Secret("A", token)]))
+    assert not bloom.is_ascii(table_of([Secret("A", token), Secret("B", umlauts)]))
+    assert bloom.is_ascii(table_of([]))
 
 
 def test_few_grams_have_a_small_filter_and_more_are_added_to_it() -> None:
