@@ -25,6 +25,7 @@ _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: close at once, so that no socket waits for a minute (TIME_WAIT)."""
 _LITTLE = b"x" * 32
 _MIB = bytes(1 << 20)
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA = os.urandom(1 << 20)
 """As compressed data is: nothing in it repeats itself."""
 
@@ -72,9 +73,14 @@ def first_write(order: dict[str, Any], number: int) -> int:
 
 
 def upload(order: dict[str, Any], number: int) -> int:
-    """Send ``parts`` MiB within TLS, ``size`` bytes at a time, until the far end has read them."""
+    """Send ``parts`` MiB within TLS, ``size`` bytes at a time, until the far end has read them.
+
+    ``http2``: behind the preface that HTTP/2 begins with.
+    """
     size = order["size"]
     with _sealed(order) as sock:
+        if order["http2"]:
+            sock.sendall(_PREFACE)
         began = perf_counter_ns()
         for _ in range(order["parts"]):
             for start in range(0, len(_DATA), size):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import zlib
 from contextlib import ExitStack
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -37,14 +38,14 @@ def scan(rounds: int) -> None:
     rows = []
     with ExitStack() as stack:
         planes = {label: stack.enter_context(_plane(found)) for label, found in tables.items()}
-        for kind, data in _data().items():
+        for (kind, data), no_hpack in product(_data().items(), (False, True)):
             for plane in planes.values():
-                plane.fill_pages(data)
+                plane.fill_pages(data, no_hpack=no_hpack)
             took: dict[str, list[float]] = {label: [] for label in planes}
             for _ in range(rounds):
                 for label, plane in planes.items():
                     took[label].append(plane.scan_ns(TIMES))
-            rows.append((kind, took))
+            rows.append((f"{kind}, no HTTP/2" if no_hpack else kind, took))
     columns = [f"{label} secrets" for label in tables]
     table(
         ("", *columns, f"{MANY} : {COMPARED}", ""),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 
 from bench.costs import looking_up, print_compared
 from bench.figures import heading
@@ -18,11 +19,12 @@ from bench.turns import Order, Turn, take_turns
 SECRETS = (10, 500)
 PROXY_PORT = 8080
 WRITES = {"1 MiB": 1 << 20, "64 KiB": 1 << 16, "16 KiB": 1 << 14, "1 KiB": 1 << 10}
+HTTP2 = " of HTTP/2"
 
 
-def uploading(size: int) -> Order:
+def uploading(size: int, *, http2: bool = False) -> Order:
     """A MiB at a time to a host that the policy names."""
-    parts = {"work": "upload", "size": size, "parts": 16, "count": 1}
+    parts = {"work": "upload", "size": size, "parts": 16, "count": 1, "http2": http2}
     return {**parts, "address": NAMED, "port": SINK, "sni": [host_name(0)]}
 
 
@@ -38,11 +40,12 @@ def uploads(stage: Stage, rounds: int) -> None:
             workers.append(worker)
         labels = [f"{number} secrets" for number in SECRETS]
         heading("A MiB of random data within TLS, with the guard against without (block mode)")
-        for written, size in WRITES.items():
-            order = uploading(size)
+        for (written, size), http2 in product(WRITES.items(), (False, True)):
+            order = uploading(size, http2=http2)
             pairs = [(Turn(bare, order), Turn(worker, order)) for worker in workers]
             compared = take_turns(pairs, rounds)
-            print_compared(f"in writes of {written}", list(zip(labels, compared, strict=True)))
+            what = f"in writes of {written}{HTTP2 if http2 else ''}"
+            print_compared(what, list(zip(labels, compared, strict=True)))
         order = {**uploading(1), "work": "first write", "count": 30, "parts": 1}
         pairs = [(Turn(bare, order), Turn(worker, order)) for worker in workers]
         compared = take_turns(pairs, rounds)
