@@ -124,12 +124,27 @@ struct scan {
 #define GROUPS_AT_ONCE 9 /* a call costs as much as ten words; two do at the largest stride */
 #define SCAN_CALLS     (WINDOW / (WORDS_AT_ONCE * GROUPS_AT_ONCE) + 1)
 
+/* A bit for each of eight words. */
+static __always_inline __u32 which_may_be(const struct bloom *bloom, __u64 mask, const __u8 *at,
+					  __u64 stride, int apart)
+{
+	__u32 passed = 0;
+
+#pragma clang loop unroll(full)
+	for (__u32 k = 0; k < WORDS_CHECKED; k++) {
+		passed |= (may_be_gram(bloom, mask, word_at(at), apart) & 1) << k;
+		at += stride;
+		barrier_var(passed);
+	}
+	return passed;
+}
+
 /* Rare: one of the words from `offset` on may be a gram of some needle. */
 __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
 {
 	__u64 word = 0, mask, stride; /* and the key before: the stack is full */
 	const struct bloom *bloom = bpf_map_lookup_elem(&blooms, &word);
-	__u32 passed = 0;
+	__u32 passed;
 	const __u8 *at;
 
 	if (!w || !hits || !bloom)
@@ -143,12 +158,10 @@ __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 off
 	barrier_var(offset); /* else it is read again as it was before the check */
 	mask = bloom->mask & (sizeof(bloom->words) - 8);
 	at = w->bytes + offset;
-#pragma clang loop unroll(full)
-	for (__u32 k = 0; k < WORDS_CHECKED; k++) {
-		passed |= (may_be_gram(bloom, mask, word_at(at), bloom->apart) & 1) << k;
-		at += stride;
-		barrier_var(passed);
-	}
+	if (bloom->apart)
+		passed = which_may_be(bloom, mask, at, stride, 1);
+	else
+		passed = which_may_be(bloom, mask, at, stride, 0);
 	for (__u32 k = 0; k < WORDS_CHECKED && passed; k++, passed >>= 1, offset += stride) {
 		struct gram *gram;
 
