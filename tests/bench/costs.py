@@ -117,7 +117,7 @@ def hosts(stage: Stage, rounds: int) -> None:
             compared = take_turns(list(pairs.values()), rounds)
             print_compared(name, list(zip(pairs, compared, strict=True)))
         labels, orders = [f"{number:,} hosts" for number in HOSTS], list(map(works, HOSTS))
-        _in_kernel(labels, guards, workers, orders)
+        in_kernel(labels, guards, workers, orders)
         lost = sum(guard.report().coverage.lost_events for guard in guards)
         print(f"  events lost: {lost}", flush=True)
 
@@ -137,10 +137,10 @@ def scopes(stage: Stage, rounds: int) -> None:
         compared = take_turns([(bare, scoped) for bare, scoped in pairs], rounds)
         print_compared("", list(zip(names, compared, strict=True)))
         labels, orders = ("no scope", "scoped"), {name: works(10)[name] for name in names}
-        _in_kernel(labels, guards, workers, [orders, orders])
+        in_kernel(labels, guards, workers, [orders, orders])
 
 
-def _in_kernel(
+def in_kernel(
     labels: Sequence[str],
     guards: Sequence[Guard],
     workers: Sequence[Worker],

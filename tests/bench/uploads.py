@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import product
 
-from bench.costs import looking_up, print_compared
+from bench.costs import in_kernel, looking_up, print_compared
 from bench.figures import heading
 from bench.peer import SINK
 from bench.stage import NAMED, PEER, Stage, host_name, made_up_secrets, policy_text, request
@@ -18,8 +18,9 @@ from bench.turns import Order, Turn, take_turns
 
 SECRETS = (10, 500)
 PROXY_PORT = 8080
+PROMISED = (1 << 20, 1 << 14)
+"""Bytes of the writes for which a rate is promised."""
 WRITES = {"1 MiB": 1 << 20, "64 KiB": 1 << 16, "16 KiB": 1 << 14, "1 KiB": 1 << 10}
-HTTP2 = " of HTTP/2"
 
 
 def uploading(size: int, *, http2: bool = False) -> Order:
@@ -32,24 +33,29 @@ def uploads(stage: Stage, rounds: int) -> None:
     """TLS with and without the guard, by size of the writes and number of secrets."""
     with ExitStack() as stack:
         bare = stack.enter_context(stage.worker())
-        workers = []
+        guards, workers = [], []
         for number in SECRETS:
             armed = request(policy_text(10), made_up_secrets(number))
-            worker = stack.enter_context(stage.guarded(armed))[1][0]
+            guard, (worker, *_) = stack.enter_context(stage.guarded(armed))
             worker.do(**looking_up(10), count=4)
+            guards.append(guard)
             workers.append(worker)
         labels = [f"{number} secrets" for number in SECRETS]
         heading("A MiB of random data within TLS, with the guard against without (block mode)")
-        for (written, size), http2 in product(WRITES.items(), (False, True)):
-            order = uploading(size, http2=http2)
+        orders = {
+            f"in writes of {written}{' of HTTP/2' if http2 else ''}": uploading(size, http2=http2)
+            for (written, size), http2 in product(WRITES.items(), (False, True))
+        }
+        for what, order in orders.items():
             pairs = [(Turn(bare, order), Turn(worker, order)) for worker in workers]
             compared = take_turns(pairs, rounds)
-            what = f"in writes of {written}{HTTP2 if http2 else ''}"
             print_compared(what, list(zip(labels, compared, strict=True)))
         order = {**uploading(1), "work": "first write", "count": 30, "parts": 1}
         pairs = [(Turn(bare, order), Turn(worker, order)) for worker in workers]
         compared = take_turns(pairs, rounds)
         print_compared("first write of a connection", list(zip(labels, compared, strict=True)))
+        promised = {what: order for what, order in orders.items() if order["size"] in PROMISED}
+        in_kernel(labels, guards, workers, [promised] * len(workers))
         with _proxy(stage) as proxied:
             if proxied:
                 order = uploading(1 << 20)
