@@ -34,6 +34,7 @@ need e2fsprogs command -v mke2fs
 need docker.io command -v dockerd
 need docker-compose command -v docker-compose
 need podman command -v podman
+need libnss3 sh -c 'ls /usr/lib/*/libssl3.so'
 need gcc command -v gcc
 need libc6-dev test -e /usr/include/stdio.h
 need musl-tools command -v musl-gcc
@@ -44,6 +45,8 @@ need openssl command -v openssl
 need wget command -v wget
 need socat command -v socat
 need rustc command -v rustc
+need cargo test -x /usr/bin/cargo
+need librust-rustls-dev sh -c 'ls -d /usr/share/cargo/registry/rustls-*'
 
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ]; then

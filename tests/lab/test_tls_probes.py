@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,24 @@ GIT_CONFIG_GLOBAL=gitconfig GIT_SSL_CAINFO="$CA" git ls-remote https://{HOST}/a.
 S_CLIENT = f"""printf 'GET /?x=%s HTTP/1.0\\r\\n\\r\\n' "$SECRET" |
 openssl s_client -quiet -connect {HOST}:443 2> /dev/null || true"""
 
+# No client of Debian speaks TLS with NSS, so its own functions are called.
+NSS = f"""
+import ctypes, os, socket, struct
+nspr, nss, ssl = (ctypes.CDLL(name) for name in ("libnspr4.so", "libnss3.so", "libssl3.so"))
+nspr.PR_NewTCPSocket.restype = ssl.SSL_ImportFD.restype = ctypes.c_void_p
+nss.NSS_NoDB_Init(None)
+ssl.NSS_SetDomesticPolicy()
+trust = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int] * 2)(lambda *_: 0)
+peer = ctypes.c_void_p(ssl.SSL_ImportFD(None, ctypes.c_void_p(nspr.PR_NewTCPSocket())))
+ssl.SSL_SetURL(peer, b"{HOST}")
+ssl.SSL_AuthCertificateHook(peer, trust, None)
+place = struct.pack("!H", 443) + socket.inet_aton(socket.gethostbyname("{HOST}"))
+assert nspr.PR_Connect(peer, struct.pack("=H", socket.AF_INET) + place + bytes(100), -1) == 0
+request = b"GET /?x=%s HTTP/1.0\\r\\n\\r\\n" % os.environb[b"SECRET"]
+assert nspr.PR_Write(peer, request, len(request)) == len(request)
+nspr.PR_Read(peer, ctypes.create_string_buffer(1000), 1000)
+"""
+
 CLIENTS: dict[str, tuple[Command, str]] = {
     "python": (["/usr/bin/python3", "-c", PYTHON], "OpenSSL"),
     "node": (["node", "-e", NODE], "OpenSSL"),
@@ -88,7 +107,12 @@ CLIENTS: dict[str, tuple[Command, str]] = {
     "curl": (["sh", "-ec", CURL], "OpenSSL"),
     "wget": (["sh", "-ec", WGET], "GnuTLS"),
     "git": (["sh", "-ec", GIT], "GnuTLS"),
+    "nss": (["/usr/bin/python3", "-c", NSS], "NSS"),
 }
+DEBIANS_CRATES = (
+    "--config=source.crates-io.replace-with='debian'",
+    "--config=source.debian.directory='/usr/share/cargo/registry'",
+)
 GO_BUILDS = {
     "symbols": ["-buildvcs=false"],
     "stripped": ["-ldflags=-s -w"],
@@ -157,6 +181,26 @@ def test_go_needs_no_symbols(
         env=os.environ | {"GO111MODULE": "off", "GOFLAGS": ""},
     )
     check(lab, leakstop, secret, [program], "Go")
+
+
+@pytest.fixture(scope="module")
+def rustls_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program with the rustls of this distribution, and its symbols."""
+    place = tmp_path_factory.mktemp("rustls")
+    shutil.copytree(HERE / "rustls_client", place, dirs_exist_ok=True)
+    build = ["/usr/bin/cargo", "build", "-q", "--offline", "--release", *DEBIANS_CRATES]
+    subprocess.run(build, check=True, cwd=place, env=os.environ | {"RUSTC": "/usr/bin/rustc"})
+    return place / "target/release/client"
+
+
+@pytest.mark.parametrize("written", ["whole", "in pieces"])
+def test_rustls(
+    lab: Lab, leakstop: Guard, secret: Token, rustls_client: Path, written: str
+) -> None:
+    program, root = lab.directory / "client", lab.directory / "ca.der"
+    shutil.copy(rustls_client, program)
+    root.write_bytes(ssl.PEM_cert_to_DER_cert((lab.directory / "ca.pem").read_text()))
+    check(lab, leakstop, secret, [program, HOST, root, written], "rustls")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,10 @@ enum library {
 	LIBRARY_RUSTLS,
 };
 
+/* How a library's function is given what it writes, beside (object, address, size). */
+#define PASSED_BEHIND_RESULT 0x100 /* behind the address of what it returns */
+#define PASSED_IN_PIECES     0x200 /* (object, address of pieces as writev(2) has them, pieces) */
+
 /* How a write is known to go where it goes: the order of leakstop.model.event.Tie. */
 enum tie {
 	TIE_SOCKET, /* it is the socket's own packet */

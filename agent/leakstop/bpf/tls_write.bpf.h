@@ -12,11 +12,14 @@
 #include "protected.bpf.h"
 #include "plaintext.bpf.h"
 
-#define WRITE_MAX    (1ULL << 34) /* bpf_loop() has 2^23 rounds, of a page each */
-#define INT_MAX      0x7fffffffULL
-#define HTTP2_BEGINS 0x5448202a20495250ULL /* "PRI * HT" */
-#define WELL_BEGUN   (64 << 10) /* bytes; as many of a connection are unpacked in user space */
-#define WRITINGS_MAX 64
+#define WRITE_MAX      (1ULL << 34) /* bpf_loop() has 2^23 rounds, of a page each */
+#define INT_MAX        0x7fffffffULL
+#define HTTP2_BEGINS   0x5448202a20495250ULL /* "PRI * HT" */
+#define HTTP2_SETTINGS 4 /* a frame's type, behind its length; flags and stream are zero */
+#define HTTP2_ACK      0x100ULL
+#define WELL_BEGUN     (64 << 10) /* bytes; as many of a connection are unpacked in user space */
+#define PIECES_LIMIT   1024       /* UIO_MAXIOV */
+#define WRITINGS_MAX   64
 
 /*
  * Not per processor: a program that waits for a page to be read may go on where another one
@@ -86,7 +89,8 @@ static __always_inline void pass_unseen(void)
 struct page_walk {
 	struct writing *writing;
 	struct tls_object *object;
-	__u64 limit; /* how many bytes of the connection are handed on */
+	__u64 limit;  /* how many bytes of the connection are handed on */
+	__u64 pieces; /* where the write's pieces stand, if it has more than the one in hand */
 };
 
 /* Puts what was written before in front of the piece. */
@@ -142,15 +146,16 @@ __weak __noinline int hand_on(struct writing *w, const struct tls_object *object
 }
 
 /*
- * A connection to a host that has a name is seen from its beginning: one of HTTP/2 says so there
- * (RFC 9113, 3.4). Any write is looked at: an object may be used again for another connection.
+ * Who speaks HTTP/2 begins with it: a client with words of its own, either side with a frame of
+ * SETTINGS, which it answers, too (RFC 9113, 3.4 and 6.5). Any write is looked at, and the memory
+ * itself: of the first piece less may be in one page.
  */
 static __always_inline void look_for_http2(const struct writing *w, struct tls_object *object)
 {
 	__u64 first;
 
 	if (object->no_http2 && !bpf_copy_from_user(&first, sizeof(first), (void *)w->at) &&
-	    first == HTTP2_BEGINS)
+	    (first == HTTP2_BEGINS || (first >> 24 & ~HTTP2_ACK) == HTTP2_SETTINGS))
 		object->no_http2 = 0;
 }
 
@@ -183,6 +188,28 @@ static long scan_page(__u32 i, struct page_walk *walk)
 	walk->object->written += len;
 	w->at += len;
 	return 0;
+}
+
+static long scan_piece(__u32 i, struct page_walk *walk)
+{
+	struct writing *w = walk->writing;
+	struct {
+		__u64 at;
+		__u64 len;
+	} piece = { .len = 1 };
+
+	if (walk->pieces) {
+		if (bpf_copy_from_user(&piece, sizeof(piece),
+				       (void *)(walk->pieces + i * sizeof(piece))))
+			piece.len = 1; /* not read */
+		w->at = piece.at;
+		w->end = piece.at + piece.len;
+		w->size += piece.len;
+	}
+	if (!i)
+		look_for_http2(w, walk->object);
+	bpf_loop(WRITE_MAX / WINDOW_CHUNK + 1, scan_page, walk, 0);
+	return w->at != w->end;
 }
 
 /* Says that this object's plaintext is seen. */
@@ -263,9 +290,10 @@ static __always_inline void judge_write(struct writing *w, struct tls_object *ob
 	report_tls_write(w, object);
 }
 
-static __always_inline void look_through(struct writing *w, struct tls_object *object)
+static __always_inline void look_through(struct writing *w, struct tls_object *object, __u64 pieces,
+					 __u64 count)
 {
-	struct page_walk walk = { .writing = w, .object = object };
+	struct page_walk walk = { .writing = w, .object = object, .pieces = pieces };
 
 	if (!object->known) {
 		object->known = 1;
@@ -275,10 +303,9 @@ static __always_inline void look_through(struct writing *w, struct tls_object *o
 	walk.limit = object->written + room_to_copy(&w->key.object, object->written);
 	if (!cfg.scans && object->written >= walk.limit)
 		return;
-	look_for_http2(w, object);
 	w->window.gone = WINDOW_EDGE;
-	bpf_loop(WRITE_MAX / WINDOW_CHUNK + 1, scan_page, &walk, 0);
-	if (w->at != w->end) {
+	bpf_loop(count < PIECES_LIMIT ? count : PIECES_LIMIT, scan_piece, &walk, 0);
+	if (w->at != w->end || count > PIECES_LIMIT) {
 		object->tail_len = 0;
 		lose(LOSS_WRITES);
 	}
@@ -293,14 +320,15 @@ static __always_inline struct tls_object *object_of(const struct writing *w)
 					 : known_object(&w->key);
 }
 
-static __always_inline int on_write(__u64 address, __u64 data, __u64 size, __u8 library)
+static __always_inline int on_write(__u64 address, __u64 data, __u64 size, __u32 how)
 {
+	int pieces = how & PASSED_IN_PIECES;
 	struct tls_object *object;
 	struct writing *w;
 
 	if (!size || !is_guarded_task())
 		return 0;
-	if (is_no_size(data, size)) {
+	if (!pieces && is_no_size(data, size)) {
 		lose(LOSS_WRITES);
 		return 0;
 	}
@@ -310,14 +338,14 @@ static __always_inline int on_write(__u64 address, __u64 data, __u64 size, __u8 
 		return 0;
 	}
 	identify(&w->key, address);
-	w->library = library;
-	w->size = size;
+	w->library = how & 0xff;
+	w->size = pieces ? 0 : size;
 	w->at = data;
 	w->end = data + size;
 	object = object_of(w);
 	if (object)
-		look_through(w, object);
-	else if (library != LIBRARY_NSS)
+		look_through(w, object, pieces ? data : 0, pieces ? size : 1);
+	else if (w->library != LIBRARY_NSS)
 		pass_unseen();
 	give_back(w);
 	return 0;
@@ -326,7 +354,17 @@ static __always_inline int on_write(__u64 address, __u64 data, __u64 size, __u8 
 SEC("uprobe.s")
 int on_tls_write(struct pt_regs *ctx)
 {
-	return on_write(C_1(ctx), C_2(ctx), C_3(ctx), bpf_get_attach_cookie(ctx));
+	__u64 how = bpf_get_attach_cookie(ctx);
+	__u64 object = C_1(ctx), data = C_2(ctx), size = C_3(ctx), fourth = C_4(ctx);
+
+	barrier_var(
+		fourth); /* else clang chooses an address in ctx, which 6.1 does not let it read */
+	if (how & PASSED_BEHIND_RESULT) {
+		object = data;
+		data = size;
+		size = fourth;
+	}
+	return on_write(object, data, size, how);
 }
 
 SEC("uprobe.s")

@@ -33,6 +33,11 @@ _CHEAP = re.compile(
 )
 _CALL = re.compile(rb"\xe8(?=(....))", re.DOTALL)
 _CALL_SIZE = 5
+_MAKES_ROOM = re.compile(rb"\x41?[\x50-\x57]|" + _SUB_RSP.pattern, re.DOTALL)
+_WIDE = 0x48
+"""Prefix of instructions with 64 bits."""
+_DISTANCE = (0, 1, 4)
+"""Bytes of it, by the mode of an instruction with memory."""
 _TEST, _MOVES_TO_RM, _MOVES_TO_REG = (0x84, 0x85), (0x31, 0x89), (0x33, 0x8B)
 _BODY_MAX = 1 << 16
 _RSP = 4
@@ -51,6 +56,28 @@ class Register(IntEnum):
 
 C_ARGUMENTS = frozenset((Register.RDI, Register.RSI, Register.RDX, Register.RCX))
 GO_ARGUMENTS = frozenset((Register.RAX, Register.RBX, Register.RCX))
+
+
+def keeps_fourth(code: bytes) -> bool:
+    """Whether a function of x86_64 begins with keeping its fourth argument for later."""
+    at = len(_ENDBR64) if code.startswith(_ENDBR64) else 0
+    while at + 2 < len(code):
+        if room := _MAKES_ROOM.match(code, at):
+            at = room.end()
+            continue
+        prefix, operation, modrm = code[at : at + 3]
+        if prefix & 0xF8 != _WIDE or operation != _MOVES_TO_RM[1]:
+            return False
+        if (modrm >> 3 & 7) | (prefix & 4) << 1 == Register.RCX:
+            return True
+        mode, to_rm = modrm >> 6, (modrm & 7) | (prefix & 1) << 3
+        if mode == len(_DISTANCE):
+            if to_rm == Register.RCX:
+                return False
+            at += 3
+        else:  # to memory, by a register and how far from it; by rsp takes a byte more
+            at += 3 + _DISTANCE[mode] + (to_rm & 7 == _RSP)
+    return False
 
 
 def cheap_place(code: bytes, arguments: Collection[int]) -> int | None:
@@ -111,4 +138,12 @@ def calls(code: bytes, address: int) -> set[int]:
     return found
 
 
-__all__ = ["C_ARGUMENTS", "GO_ARGUMENTS", "LOOK", "Register", "calls", "cheap_place"]
+__all__ = [
+    "C_ARGUMENTS",
+    "GO_ARGUMENTS",
+    "LOOK",
+    "Register",
+    "calls",
+    "cheap_place",
+    "keeps_fourth",
+]

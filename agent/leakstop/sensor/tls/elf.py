@@ -218,19 +218,20 @@ class SymbolTable:
     def function(self, name: bytes) -> Symbol | None:
         """The function of that name that is defined in the file."""
         # A name may be the end of another one: linkers keep those once.
-        return self._first(_occurrences(self._names, name + b"\0"))
+        return next(self._functions(_occurrences(self._names, name + b"\0")), None)
 
-    def matching(self, part: bytes, other: bytes) -> Symbol | None:
-        """The first function whose name holds ``part`` and ``other``."""
+    def matching(self, part: bytes, other: bytes) -> tuple[Symbol, ...]:
+        """The functions whose names hold ``part`` and ``other``."""
         starts = []
         for at in _occurrences(self._names, part):
             start = self._names.rfind(b"\0", max(0, at - _NAME_MAX), at) + 1
             end = self._names.find(b"\0", at, at + _NAME_MAX)
             if start and other in self._names[start : max(start, end)]:
                 starts.append(start)
-        return self._first(starts)
+        return tuple(self._functions(starts))
 
-    def _first(self, starts: Iterable[int]) -> Symbol | None:
+    def _functions(self, starts: Iterable[int]) -> Iterator[Symbol]:
+        """Those of these names that are defined in the file."""
         for start in starts:
             if self._starts is None:
                 self._starts = memoryview(self._symbols).cast("I")[:: _SYMBOL.size // 4].tolist()
@@ -242,8 +243,7 @@ class SymbolTable:
                 self._symbols, index * _SYMBOL.size
             )
             if section and address and info & 0xF == _STT_FUNC:
-                return Symbol(address, size)
-        return None
+                yield Symbol(address, size)
 
 
 def _occurrences(data: bytes, wanted: bytes) -> Iterator[int]:

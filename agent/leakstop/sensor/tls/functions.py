@@ -5,10 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntFlag
 
 from leakstop.model.channel import Library
 from leakstop.sensor.tls import golang
-from leakstop.sensor.tls.code import C_ARGUMENTS, GO_ARGUMENTS, LOOK, calls, cheap_place
+from leakstop.sensor.tls.code import (
+    C_ARGUMENTS,
+    GO_ARGUMENTS,
+    LOOK,
+    calls,
+    cheap_place,
+    keeps_fourth,
+)
 from leakstop.sensor.tls.elf import Elf, ElfError, Symbol, SymbolTable
 
 GO_UNKNOWN = "a Go program whose functions have no names"
@@ -22,6 +30,17 @@ _THIN = 64
 _BODY_MAX = 1024
 
 
+class Passed(IntFlag):
+    """How a function is given what it writes. ``bpf/leakstop.h`` has these numbers."""
+
+    AS_USUAL = 0
+    """The object, the address, how many bytes."""
+    BEHIND_RESULT = 0x100
+    """Behind the address of what it returns."""
+    IN_PIECES = 0x200
+    """The object, the address of pieces as writev(2) has them, how many pieces."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """An instruction of a file, and who looks when it is reached."""
@@ -31,6 +50,7 @@ class Place:
     program: str
     """Of the data plane."""
     library: Library
+    passed: Passed = Passed.AS_USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +99,13 @@ _GO_WRITE = b"crypto/tls.(*Conn).Write"
 # What rustls calls through a table of functions, so that it is never inlined; in older ones
 # what programs call. Both ways in which rustc writes names: the old one, and RFC 2603's.
 _RUST_WRITES = (
-    (b"PlaintextSink$GT$5write17h", b"rustls"),
-    (b"13PlaintextSink5write", b"6rustls"),
-    (b"Writer$u20$as$u20$std..io..Write$GT$5write17h", b"rustls"),
+    (b"PlaintextSink$GT$5write17h", b"PlaintextSink$GT$14write_vectored17h", b"rustls"),
+    (b"13PlaintextSink5write", b"13PlaintextSink14write_vectored", b"6rustls"),
+    (
+        b"Writer$u20$as$u20$std..io..Write$GT$5write17h",
+        b"Writer$u20$as$u20$std..io..Write$GT$14write_vectored17h",
+        b"rustls",
+    ),
 )
 _MARKS = ((b"/rustls-", RUST_UNKNOWN), (b"ssl/ssl_lib.c", STATIC_UNKNOWN))
 
@@ -175,9 +199,15 @@ def _calls(elf: Elf, symbol: Symbol) -> set[int]:
 
 
 def _of_rustls(elf: Elf, table: SymbolTable) -> Iterator[Place]:
-    for part, crate in _RUST_WRITES:
-        if symbol := table.matching(part, crate):
-            yield from _place(elf, symbol.address, _WRITE, Library.RUSTLS)
+    for whole, pieces, crate in _RUST_WRITES:
+        for part, passed in ((whole, Passed.AS_USUAL), (pieces, Passed.IN_PIECES)):
+            for symbol in table.matching(part, crate):
+                # From 1.61 on, and until 2024, rustc returned a Result<usize, io::Error> where the
+                # caller wants it (rust-lang/rust, issue 97540), and that is the first argument.
+                behind = elf.machine == "x86_64" and keeps_fourth(elf.read(symbol.address, LOOK))
+                how = passed | (Passed.BEHIND_RESULT if behind else 0)
+                yield from _place(elf, symbol.address, _WRITE, Library.RUSTLS, how)
+        if table.matching(whole, crate):
             return
 
 
@@ -191,14 +221,16 @@ def _of_go(elf: Elf) -> Iterator[Place]:
     yield from _place(elf, address, "on_go_write", Library.GO)
 
 
-def _place(elf: Elf, address: int, program: str, library: Library) -> Iterator[Place]:
+def _place(
+    elf: Elf, address: int, program: str, library: Library, passed: Passed = Passed.AS_USUAL
+) -> Iterator[Place]:
     offset = elf.code_offset(address)
     if offset is None:
         return
     if elf.machine == "x86_64":
         arguments = GO_ARGUMENTS if library is Library.GO else C_ARGUMENTS
         offset += cheap_place(elf.read(address, LOOK), arguments) or 0
-    yield Place(offset, program, library)
+    yield Place(offset, program, library, passed)
 
 
-__all__ = ["UNKNOWN", "ElfError", "Place", "find", "why_unknown"]
+__all__ = ["UNKNOWN", "ElfError", "Passed", "Place", "find", "why_unknown"]

@@ -21,7 +21,7 @@ from leakstop.sensor.tls.files import File, Version
 from leakstop.sensor.tls.functions import Place
 
 _KNOWN_MAX = 65_536
-_COOKIES = {library: number for number, library in enumerate(Library)}
+_NUMBERS = {library: number for number, library in enumerate(Library)}
 
 
 class Probe(Protocol):
@@ -113,8 +113,8 @@ def attacher(uprobes: Uprobes, directory: Path) -> Attach:
         pinned: list[PinnedProbe] = []
         name = _name(Version.of(path.stat()))
         try:
-            for (program, library), offsets in _by_program(places).items():
-                for probe in uprobes.attach(program, path, offsets, _COOKIES[library]):
+            for (program, cookie), offsets in _by_program(places).items():
+                for probe in uprobes.attach(program, path, offsets, cookie):
                     pin = directory / f"{name}{next(numbers):x}"
                     pinned.append(PinnedProbe(probe, pin))
                     probe.pin(pin)
@@ -153,10 +153,12 @@ def _version(name: str) -> Version | None:
     return Version(device, inode, size, changed_ns)
 
 
-def _by_program(places: Iterable[Place]) -> dict[tuple[str, Library], list[int]]:
-    grouped: dict[tuple[str, Library], list[int]] = {}
+def _by_program(places: Iterable[Place]) -> dict[tuple[str, int], list[int]]:
+    """Offsets by program and what it is told."""
+    grouped: dict[tuple[str, int], list[int]] = {}
     for place in places:
-        grouped.setdefault((place.program, place.library), []).append(place.offset)
+        cookie = _NUMBERS[place.library] | place.passed
+        grouped.setdefault((place.program, cookie), []).append(place.offset)
     return grouped
 
 
