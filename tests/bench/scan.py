@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from contextlib import ExitStack
 from itertools import product
@@ -74,6 +75,7 @@ def _data() -> dict[str, bytes]:
     size = PAGES * WINDOW
     text = b"".join(path.read_bytes() for path in sorted((_ROOT / "docs").glob("*.md")))
     sources = b"".join(path.read_bytes() for path in sorted((_ROOT / "agent").rglob("*.py")))
-    kinds = {"text": text, "compressed": zlib.compress(sources)}
+    program = Path(sys.executable).resolve().read_bytes()
+    kinds = {"text": text, "a program": program, "compressed": zlib.compress(sources)}
     repeated = {kind: (data * (size // len(data) + 1))[:size] for kind, data in kinds.items()}
     return {"random": os.urandom(size), **repeated}

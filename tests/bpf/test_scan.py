@@ -103,21 +103,29 @@ def noise(random: Random, length: int) -> bytes:
     return bytes(byte | 0x80 for byte in random.randbytes(length))
 
 
-def test_every_form_but_packed_headers_is_found_where_there_are_none() -> None:
-    random = Random(7)
+BEGUN = WINDOW_EDGE + 16 * MAX_STRIDE
+"""By what stands there, is decided how the rest is looked at."""
+
+
+@pytest.mark.parametrize(("count", "shortest"), [(0, 40), (1, 8), (1, 9), (1, 15), (499, 40)])
+def test_every_form_but_packed_headers_is_found_where_there_are_none(
+    count: int, shortest: int
+) -> None:
+    random = Random(shortest)
     secret = Secret("S", token(random, 12) + b'7 "$&/+?>?>?>' + token(random, 24))
+    others = [Secret(f"S{number}", token(random, shortest)) for number in range(count)]
     packed = 0
-    with plane(table_of([secret])) as kernel:
+    with plane(table_of([secret, *others])) as kernel:
         for form in needles_of(secret):
             for shift in range(MAX_STRIDE):
-                before = noise(random, WINDOW_EDGE + 8 + shift) + form.data
+                before = noise(random, BEGUN + 8 + shift) + form.data
                 data = before + noise(random, WINDOW - len(before))
                 assert kernel.scan(data) == {0}, form.encoding
                 if form.encoding == HPACK_HUFFMAN:
                     packed += len(kernel.scan(data, no_hpack=True))
                 else:
                     assert kernel.scan(data, no_hpack=True) == {0}, form.encoding
-    assert packed < 8, "by chance eight bytes of a code are ASCII"
+    assert packed < 8 * MAX_STRIDE, "by chance eight bytes of a code are ASCII"
 
 
 def test_a_secret_that_is_no_ascii_is_looked_for_everywhere() -> None:
@@ -125,7 +133,7 @@ def test_a_secret_that_is_no_ascii_is_looked_for_everywhere() -> None:
     secret = Secret("S", token(random, 10) + "ü".encode() * 8 + token(random, 10))
     with plane(table_of([secret])) as kernel:
         for shift in range(MAX_STRIDE):
-            data = noise(random, WINDOW_EDGE + 8 + shift) + secret.value + noise(random, 50)
+            data = noise(random, BEGUN + 8 + shift) + secret.value + noise(random, 50)
             assert kernel.scan(data, no_hpack=True) == {0}
 
 

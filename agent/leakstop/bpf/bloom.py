@@ -12,6 +12,7 @@ in four has such bytes (Huffman codes), so it is small; and most of what is larg
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
+from itertools import islice
 
 from leakstop.bpf.values import BINARY_BITS, BLOOM_BITS, SECOND_BITS, Bloom
 from leakstop.secrets.encodings import HPACK_HUFFMAN
@@ -41,11 +42,12 @@ def empty(stride: int, grams: Sized) -> Bloom:
     return Bloom(mask=GRAM_BYTES * (words - 1), stride=stride, apart=words > _NEAR)
 
 
-def is_ascii(needles: NeedleTable) -> bool:
-    """Whether what is no ASCII need be looked up only where headers of HTTP/2 may be."""
+def is_ascii(needles: NeedleTable, first: int = 0) -> bool:
+    """Whether all needles from ``first`` on are ASCII, but for packed headers of HTTP/2."""
+    needed = zip(needles.cores, needles.owners, strict=True)
     return all(
         core.isascii() or encoding == HPACK_HUFFMAN
-        for core, (_, encoding) in zip(needles.cores, needles.owners, strict=True)
+        for core, (_, encoding) in islice(needed, first, None)
     )
 
 

@@ -157,7 +157,8 @@ def add(
     known = target.map("blooms").lookup(_index(0), ctypes.sizeof(values.Bloom))
     assert known is not None, "an array has all of its entries"
     filters = values.Bloom.from_buffer_copy(known)
-    filters.stride, filters.ascii = after.stride, bloom.is_ascii(after)
+    filters.stride = after.stride
+    filters.ascii &= bloom.is_ascii(after, len(before.cores))
     bloom.add(filters, grams)
     target.map("blooms").update(_index(0), bytes(filters))
 

@@ -139,7 +139,7 @@ static __always_inline __u32 which_may_be(const struct bloom *bloom, __u64 mask,
 	return passed;
 }
 
-/* Rare: one of the words from `offset` on may be a gram of some needle. */
+/* Rare: one of eight words from `offset` on may be a gram of some needle. */
 __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 offset)
 {
 	__u64 word = 0, mask, stride; /* and the key before: the stack is full */
@@ -158,7 +158,7 @@ __weak __noinline int check_words(struct window *w, struct hits *hits, __u32 off
 	barrier_var(offset); /* else it is read again as it was before the check */
 	mask = bloom->mask & (sizeof(bloom->words) - 8);
 	at = w->bytes + offset;
-	if (bloom->apart)
+	if (bloom->apart) /* cfg.scans would do, and takes more of a stack that is full */
 		passed = which_may_be(bloom, mask, at, stride, 1);
 	else
 		passed = which_may_be(bloom, mask, at, stride, 0);
@@ -284,11 +284,13 @@ static long scan_ascii_words(__u32 i, struct scan *scan)
 
 /*
  * Only Huffman codes have grams with a byte that is no ASCII, unless a secret has one. Where there
- * are none of those, nothing need be looked up for most of what is no text.
+ * are none of those, hardly anything need be looked up in what does not begin as text or programs
+ * do: those have words of ASCII everywhere.
  */
 static __always_inline int is_ascii_enough(const struct window *w, const struct bloom *bloom)
 {
-	return w->no_hpack && bloom->ascii && word_at(w->bytes + WINDOW_EDGE) & NO_ASCII;
+	return w->no_hpack && bloom->ascii &&
+	       !has_ascii(w->bytes + WINDOW_EDGE, bloom->stride & (2 * STRIDE_MAX - 1));
 }
 
 /* Adds what stands between `from` and `to` to `hits`. */

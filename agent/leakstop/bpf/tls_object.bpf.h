@@ -28,8 +28,8 @@ struct tls_object {
 	__u64 told;     /* what was found last, so that it is told once */
 	__u32 tail_len; /* bytes of the last write that are kept */
 	__u16 name_len;
-	__u8 known;             /* its first write was reported */
-	__u8 no_http2;          /* its beginning is seen, and was another one so far */
+	__u8 known;    /* its first write was reported */
+	__u8 no_http2; /* it was seen from its beginning, and no write began as those of HTTP/2 do */
 	__u8 tail[WINDOW_EDGE]; /* ends with the last byte that was written */
 	struct name_text name;
 };
@@ -106,7 +106,8 @@ __weak __noinline int take_name(struct tls_object *object, __u32 len)
 	if (len && object->name.text[(len - 1) & (NAME_MAX_TEXT - 1)] == '.')
 		len--;
 	object->name_len = len;
-	object->no_http2 = 1;
+	if (!object->written)
+		object->no_http2 = 1;
 	object->name_hash = hash_name(&object->name, len);
 	return 0;
 }
