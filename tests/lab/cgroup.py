@@ -85,7 +85,7 @@ def remove(group: Path) -> None:
             group.rmdir()
         except OSError:  # busy, and for a moment longer than it lists who dies in it
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{group}: processes do not end: {pids}") from None
+                raise TimeoutError(f"{group}: still busy: {pids}") from None
             time.sleep(0.005)
         else:
             return
