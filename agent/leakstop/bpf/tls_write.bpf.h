@@ -190,6 +190,7 @@ static long scan_page(__u32 i, struct page_walk *walk)
 	return 0;
 }
 
+/* A write has one, or they stand one behind the other. */
 static long scan_piece(__u32 i, struct page_walk *walk)
 {
 	struct writing *w = walk->writing;
@@ -357,8 +358,8 @@ int on_tls_write(struct pt_regs *ctx)
 	__u64 how = bpf_get_attach_cookie(ctx);
 	__u64 object = C_1(ctx), data = C_2(ctx), size = C_3(ctx), fourth = C_4(ctx);
 
-	barrier_var(
-		fourth); /* else clang chooses an address in ctx, which 6.1 does not let it read */
+	/* Else clang chooses an address in ctx, which the verifier does not let it read. */
+	barrier_var(fourth);
 	if (how & PASSED_BEHIND_RESULT) {
 		object = data;
 		data = size;
