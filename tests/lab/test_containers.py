@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab, cgroup
+from lab import Lab, cgroup, tokens
 from lab.docker import Docker
 from lab.guard import AGENT, DENIED, FINDINGS, Guarded, guard
 from lab.network import BARE
+from lab.tokens import Token
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -35,6 +38,9 @@ with socket.create_connection((sys.argv[1], {PORT}), 5) as server:
     print(server.recv(99).decode())
 """
 REACHED = "ready for queries\n"
+LIBSSL = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/libssl.so.3")
+KILLED = 137
+"""What Docker says of a program that SIGKILL ended."""
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +156,11 @@ def test_a_service_that_a_rule_names_is_denied(service: Service, tmp_path: Path)
 # -- a machine that is guarded as a whole ---------------------------------------------------
 
 
-def leakstop(lab: Lab, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return lab.run([sys.executable, "-m", "leakstop", *arguments], env={"PYTHONPATH": str(AGENT)})
+def leakstop(
+    lab: Lab, *arguments: str | Path, secret: Token | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(AGENT)} | ({secret.name: secret.value} if secret else {})
+    return lab.run([sys.executable, "-m", "leakstop", *arguments], env=environment)
 
 
 @pytest.fixture
@@ -193,3 +202,34 @@ def test_a_guarded_machine_guards_its_containers(
     flows = json.loads((tmp_path / "out" / "report.json").read_text())["flows"]
     denied = {flow["host"] or flow["ip"] for flow in flows if flow["applied"] == "deny"}
     assert denied == {"other.test", BARE}
+
+
+def test_a_secret_does_not_leave_a_container_with_a_tls_library_of_its_own(
+    docker: Docker, tmp_path: Path
+) -> None:
+    lab, token = docker.lab, tokens.npm()
+    own, there, out = lab.directory / "own", lab.directory / "agent", tmp_path / "out"
+    own.mkdir()
+    shutil.copy(LIBSSL, own / "libtls.so")
+    source = Path(__file__).with_name("opened_late.c")
+    subprocess.run(["gcc", "-O1", "-o", own / "client", source, "-ldl"], check=True)
+    client = [own / "client", own / "libtls.so", "collector.test"]
+    options = [f"--volume={own}:{own}:ro", f"--env=SECRET={token.value}"]
+
+    bare = docker.run(client, options=options)
+    assert bare.returncode == 0, bare.stderr
+    assert lab.collector.bytes_of(token.value.encode()) == len(token.value)
+    lab.collector.connections.clear()
+
+    guarding: list[str | Path] = ["--cgroup", docker.cgroup, "--run-dir", there]
+    began = leakstop(lab, "start", *guarding, "--secret", token.name, secret=token)
+    assert began.returncode == 0, began.stderr
+    try:
+        assert docker.run(client, options=options).returncode == KILLED
+    finally:
+        ended = leakstop(lab, "stop", "--run-dir", there, "--report-dir", out)
+    assert ended.returncode == FINDINGS
+    assert lab.collector.bytes_of(token.value.encode()) == 0
+    (finding,) = json.loads((out / "report.json").read_text())["findings"]
+    assert finding["id"] == "secret-in-tls"
+    assert finding["process"]["container"]

@@ -274,9 +274,10 @@ os.execv("{opener}", ["opener", "/proc/self/fd/{DESCRIPTOR}", "{HOST}"])
     check(lab, leakstop, secret, ["/usr/bin/python3", "-c", script], "OpenSSL")
 
 
-def test_another_root(lab: Lab, leakstop: Guard, secret: Token, opener: Path) -> None:
-    """A container's files have names that mean others here."""
-    root = lab.directory / "root"
+@pytest.mark.parametrize("layers", [False, True], ids=["a tree", "layers"])
+def test_another_root(lab: Lab, leakstop: Guard, secret: Token, opener: Path, layers: bool) -> None:
+    """A container has files whose names mean others here, and its image layers (overlayfs)."""
+    root, upper, work = (lab.directory / name for name in ("root", "upper", "work"))
     listing = subprocess.run(["ldd", opener, LIBSSL], check=True, capture_output=True, text=True)
     libraries = {word for word in listing.stdout.split() if word.startswith("/")}
     for name in (*libraries - {f"{opener}:"}, "/lib/x86_64-linux-gnu/libnss_dns.so.2"):
@@ -288,7 +289,11 @@ def test_another_root(lab: Lab, leakstop: Guard, secret: Token, opener: Path) ->
     (root / "etc").mkdir(exist_ok=True)
     for name in ("resolv.conf", "nsswitch.conf"):
         (root / "etc" / name).touch()
-    script = f"""mount --bind /etc/resolv.conf {root}/etc/resolv.conf
+    laid = f"mount -t overlay -o lowerdir={root},upperdir={upper},workdir={work} none {root}"
+    for made in (upper, work):
+        made.mkdir()
+    script = f"""{laid if layers else ":"}
+mount --bind /etc/resolv.conf {root}/etc/resolv.conf
 mount --bind /etc/nsswitch.conf {root}/etc/nsswitch.conf
 exec chroot {root} /opener /inner.so {HOST}"""
     check(lab, leakstop, secret, ["unshare", "-m", "sh", "-ec", script], "OpenSSL")
