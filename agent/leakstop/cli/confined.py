@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from leakstop.daemon.control import Channel, error_from_json, error_to_json
@@ -67,7 +67,8 @@ def invoking_user() -> Identity:
     uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     if os.geteuid() == 0 and uid.isdecimal() and gid.isdecimal() and int(uid) != 0:
         return _identity(int(uid), int(gid))
-    return _identity(os.geteuid(), os.getegid())
+    own = _identity(os.geteuid(), os.getegid())
+    return replace(own, home=os.environ.get("HOME") or own.home)  # where its tools look
 
 
 def reader() -> Identity:
