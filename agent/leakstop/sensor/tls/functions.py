@@ -72,6 +72,7 @@ _FAMILIES = (
             (b"SSL_write_ex2", _WRITE),
             (b"SSL_write_early_data", _WRITE),
             (b"SSL_ctrl", "on_tls_ctrl"),
+            (b"SSL_set_tlsext_host_name", "on_tls_host"),  # BoringSSL; OpenSSL's is a macro
             (b"SSL_free", "on_tls_free"),
         ),
     ),

@@ -165,6 +165,15 @@ def test_the_common_callee_is_found_and_the_functions_left_out(tmp_path: Path) -
     assert write.library is Library.OPENSSL
 
 
+def test_boringssl_names_its_host_with_a_function_of_its_own(tmp_path: Path) -> None:
+    names = "int SSL_set_tlsext_host_name(void *s, const char *n) { return s && n; }"
+    source = re.sub("long SSL_ctrl.*", names, OPENSSL)
+    found = {
+        program: len(each) for program, each in places(compile_c(source, tmp_path / "a")).items()
+    }
+    assert found == {"on_tls_write": 1, "on_tls_host": 1, "on_tls_free": 1}
+
+
 @x86_64
 @pytest.mark.parametrize("level", ["-O0", "-O1", "-O3", "-Os"])
 @pytest.mark.parametrize("protection", ["none", "full"])
