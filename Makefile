@@ -7,7 +7,7 @@ LAB ?= require
 BPF := agent/leakstop/bpf
 CLANG ?= clang
 # The object holds no path of the machine that built it, so that a rebuild can be compared.
-BPF_FLAGS := -g -O2 -mcpu=v3 -target bpf -Wall -Werror \
+BPF_FLAGS := -g -gno-column-info -O2 -mcpu=v3 -target bpf -Wall -Werror \
 	-I/usr/include/$(shell uname -m)-linux-gnu -ffile-prefix-map=$(CURDIR)=/leakstop
 # Nor what no loader reads: libbpf skips relocations of BTF and the labels that they point to.
 BPF_STRIP := -g -R .rel.BTF -R .rel.BTF.ext -R .llvm_addrsig -w -N 'LBB*'
