@@ -193,6 +193,7 @@ def rustls_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "target/release/client"
 
 
+@pytest.mark.timeout(400)  # the program is built first
 @pytest.mark.parametrize("written", ["whole", "in pieces"])
 def test_rustls(
     lab: Lab, leakstop: Guard, secret: Token, rustls_client: Path, written: str
