@@ -174,11 +174,6 @@ __weak __noinline int hear_request(__u32 fd, __u64 text, __u64 len)
 	return 0;
 }
 
-struct piece {
-	__u64 text;
-	__u64 len;
-};
-
 /* Called for every write of the machine: what is none of a request costs one read. */
 static __always_inline int on_request(__u32 fd, __u64 text, __u64 len)
 {
@@ -197,7 +192,7 @@ static __always_inline int on_request_pieces(__u32 fd, __u64 pieces)
 
 	if (bpf_probe_read_user(&first, sizeof(first), (void *)pieces))
 		return 0;
-	return on_request(fd, first.text, first.len);
+	return on_request(fd, first.at, first.len);
 }
 
 SEC("tracepoint/syscalls/sys_enter_write")

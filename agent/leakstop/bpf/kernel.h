@@ -275,6 +275,12 @@ struct call_return {
 	__s64 result;
 };
 
+/* struct iovec: one of the pieces of writev(2). */
+struct piece {
+	__u64 at;
+	__u64 len;
+};
+
 #define READ_FIELD(to, from, field)                                                                \
 	bpf_probe_read_kernel(&(to), sizeof(to), __builtin_preserve_access_index(&(from)->field))
 

@@ -194,10 +194,7 @@ static long scan_page(__u32 i, struct page_walk *walk)
 static long scan_piece(__u32 i, struct page_walk *walk)
 {
 	struct writing *w = walk->writing;
-	struct {
-		__u64 at;
-		__u64 len;
-	} piece = { .len = 1 };
+	struct piece piece = { .len = 1 };
 
 	if (walk->pieces) {
 		if (bpf_copy_from_user(&piece, sizeof(piece),

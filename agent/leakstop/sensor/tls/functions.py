@@ -201,14 +201,15 @@ def _calls(elf: Elf, symbol: Symbol) -> set[int]:
 
 def _of_rustls(elf: Elf, table: SymbolTable) -> Iterator[Place]:
     for whole, pieces, crate in _RUST_WRITES:
-        for part, passed in ((whole, Passed.AS_USUAL), (pieces, Passed.IN_PIECES)):
-            for symbol in table.matching(part, crate):
+        wholes, in_pieces = table.matching(whole, crate), table.matching(pieces, crate)
+        for symbols, passed in ((wholes, Passed.AS_USUAL), (in_pieces, Passed.IN_PIECES)):
+            for symbol in symbols:
                 # From 1.61 on, and until 2024, rustc returned a Result<usize, io::Error> where the
                 # caller wants it (rust-lang/rust, issue 97540), and that is the first argument.
                 behind = elf.machine == "x86_64" and keeps_fourth(elf.read(symbol.address, LOOK))
                 how = passed | (Passed.BEHIND_RESULT if behind else 0)
                 yield from _place(elf, symbol.address, _WRITE, Library.RUSTLS, how)
-        if table.matching(whole, crate):
+        if wholes:
             return
 
 
