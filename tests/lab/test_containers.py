@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab, cgroup, tokens
+from lab import Lab, cgroup, opened_late, tokens
 from lab.docker import Docker
 from lab.guard import AGENT, DENIED, FINDINGS, Guarded, guard
 from lab.network import BARE
@@ -38,7 +37,6 @@ with socket.create_connection((sys.argv[1], {PORT}), 5) as server:
     print(server.recv(99).decode())
 """
 REACHED = "ready for queries\n"
-LIBSSL = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/libssl.so.3")
 KILLED = 137
 """What Docker says of a program that SIGKILL ended."""
 
@@ -210,10 +208,8 @@ def test_a_secret_does_not_leave_a_container_with_a_tls_library_of_its_own(
     lab, token = docker.lab, tokens.npm()
     own, there, out = lab.directory / "own", lab.directory / "agent", tmp_path / "out"
     own.mkdir()
-    shutil.copy(LIBSSL, own / "libtls.so")
-    source = Path(__file__).with_name("opened_late.c")
-    subprocess.run(["gcc", "-O1", "-o", own / "client", source, "-ldl"], check=True)
-    client = [own / "client", own / "libtls.so", "collector.test"]
+    shutil.copy(opened_late.LIBSSL, own / "libtls.so")
+    client = [opened_late.build(own / "client"), own / "libtls.so", "collector.test"]
     options = [f"--volume={own}:{own}:ro", f"--env=SECRET={token.value}"]
 
     bare = docker.run(client, options=options)

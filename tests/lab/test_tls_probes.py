@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import Lab
+from lab import Lab, opened_late
 from lab.guard import Guarded
+from lab.opened_late import LIBSSL
 from lab.tokens import Token
 from leakstop.secrets.encodings import HPACK_HUFFMAN, RAW, needles_of
 from leakstop.secrets.inventory import Secret
@@ -29,7 +30,6 @@ Command = list[str | Path]
 
 HERE = Path(__file__).parent
 HOST = "collector.test"
-LIBSSL = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/libssl.so.3")
 DESCRIPTOR = 9
 ALLOW = f"version: 1\nallow: {HOST}\n"
 
@@ -235,10 +235,7 @@ def test_deep_in_what_is_no_text(
 @pytest.fixture
 def opener(lab: Lab) -> Path:
     """A client that loads the library whose file it is told."""
-    program = lab.directory / "opener"
-    source = HERE / "opened_late.c"
-    subprocess.run(["gcc", "-O1", "-o", program, source, "-ldl"], check=True)
-    return program
+    return opened_late.build(lab.directory / "opener")
 
 
 def test_a_copy_under_another_name(lab: Lab, leakstop: Guard, secret: Token, opener: Path) -> None:
